@@ -1,0 +1,1 @@
+"""How a framework builds, trains, runs and counts a network."""

@@ -1,0 +1,382 @@
+"""The contract between the experiment and a framework: all that `harness` knows of one.
+
+Arrays cross this border as NumPy, images as (n, height, width, 1) float32, masks as
+(n, height, width) uint8, logits as (n, height, width, classes) float32. A backend is used by one
+process only, and a process imports one framework only.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+Array = np.ndarray
+Weights = Mapping[str, Array]
+
+
+class BackendError(Exception):
+    """A mistake that the user can mend; the text is one sentence with the remedy."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SizeError(BackendError):
+    """Height, width or channel count that the network cannot take."""
+
+
+class WeightsError(BackendError):
+    """Weights whose names, shapes, dtypes or values are not those of the network."""
+
+    exit_code = 3
+
+
+class Unsupported(BackendError):
+    """The backend declares that it cannot do this; becomes the status `unsupported`."""
+
+
+class MissingFramework(BackendError):
+    """The framework of a backend is not installed."""
+
+    exit_code = 4
+
+
+# What allocators write, in lower case: the frameworks raise errors of unrelated classes.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "resource_exhausted",
+    "resource exhausted",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "bad allocation",
+    "oom when allocating",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of any framework says that memory ran out (host or device)."""
+    if isinstance(error, MemoryError):
+        return True
+    text = f"{type(error).__name__} {error}".lower()
+    return any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """One way to execute a network; timings of two plans are never averaged together.
+
+    `key` is stable (`eager`, `compile`, `predict`, `tf-function`, `aot` ...).
+    """
+
+    key: str
+    title: str
+    precision: str = "float32"
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Capabilities:
+    """What a backend can do, declared and never probed."""
+
+    trains: bool
+    asynchronous: bool
+    devices: tuple[str, ...]
+    plans: tuple[Plan, ...]
+    counts_operations: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """Settings of a process, applied once and before the first network is built."""
+
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 0  # 0: what the framework takes by itself
+    deterministic: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightSpec:
+    """One weight in canonical form (see `backends.weights` for names and layouts)."""
+
+    name: str
+    shape: tuple[int, ...]
+    trainable: bool
+
+
+OperationKind = Literal[
+    "conv",
+    "conv_transpose",
+    "batch_norm",
+    "add",
+    "multiply",
+    "max_pool",
+    "average_pool",
+    "global_mean",
+    "max_unpool",
+    "prelu",
+    "relu",
+    "sigmoid",
+    "resize",
+    "concatenate",
+    "shuffle",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One operation of the inference graph at batch size 1, as the backend ran or traced it.
+
+    Sizes are (height, width, channels). `kernel` is that of a convolution or pooling window and
+    `groups` that of a convolution; both keep their defaults for everything else. `add` and
+    `multiply` take two tensors: the sum of three is two operations.
+    """
+
+    name: str
+    kind: OperationKind
+    input_size: tuple[int, int, int]
+    output_size: tuple[int, int, int]
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    bias: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bytes:
+    """A quantity of memory: a whole number of bytes, or None with the reason why it is unknown."""
+
+    bytes: int | None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What a training step computes; the schedule is the experiment's business.
+
+    Losses, on softmax probabilities p of the brain class (1) and masks g, sums over the whole
+    batch: `dice` = 1 − (2·Σpg + 1) / (Σp + Σg + 1); `dice_ce` = `dice` + mean cross-entropy over
+    pixels. Optimizer: Adam, m̂ / (√v̂ + epsilon) with bias-corrected m̂ and v̂, β = (0.9, 0.999).
+    """
+
+    loss: Literal["dice", "dice_ce"]
+    seed: int
+    batch_size: int
+    adam_epsilon: float = 1e-7
+    dropout: bool = True
+
+
+class Trainer(ABC):
+    """A network being trained on arrays that stay in memory (on the device where they fit)."""
+
+    @abstractmethod
+    def set_data(self, images: Array, masks: Array) -> None:
+        """Take (n, h, w, 1) float32 images and (n, h, w) uint8 masks as the data of later steps."""
+
+    @abstractmethod
+    def start_epoch(self, epoch: int) -> None:
+        """Derive all randomness (dropout) of the coming steps from (options.seed, epoch) alone.
+
+        With `state` this makes resuming at an epoch's start exact to the bit on a CPU.
+        """
+
+    @abstractmethod
+    def step(self, indices: Array, learning_rate: float) -> None:
+        """Do one update on rows `indices`, (batch_size,) int64, without waiting for its loss."""
+
+    @abstractmethod
+    def losses(self) -> Array:
+        """Wait, then return the float32 losses of all steps since the last call, in order."""
+
+    @abstractmethod
+    def state(self) -> dict[str, Array]:
+        """Optimizer state as arrays: `step` () int64, `m/<weight>` and `v/<weight>` canonical."""
+
+    @abstractmethod
+    def set_state(self, state: Weights) -> None:
+        """Take back what `state` gave. Raises `WeightsError` where a name or shape is off."""
+
+
+class Inference(ABC):
+    """One network, one plan, one batch of images: what is timed, and what is evaluated."""
+
+    @abstractmethod
+    def set_images(self, images: Array) -> None:
+        """Take other images of the same shape for the coming queries; never timed.
+
+        Compiles nothing, and returns when a `forward` query finds them on the device. Without it
+        every query would see the same images, and a backend that remembers answers would win.
+        """
+
+    @abstractmethod
+    def launch(self) -> Any:
+        """Start one query; may return before the device has finished."""
+
+    @abstractmethod
+    def synchronise(self, result: Any) -> None:
+        """Return when the device has finished all work, `result` included."""
+
+    @abstractmethod
+    def logits(self, result: Any) -> Array:
+        """(n, h, w, classes) float32 logits of a `forward` query on the host."""
+
+    @abstractmethod
+    def compilations(self) -> int:
+        """Number of compilations or traces so far; must not change in a timed region."""
+
+
+class Network(ABC):
+    """A network built in one framework for one input size."""
+
+    classes: int
+    height: int
+    width: int
+
+    @abstractmethod
+    def weight_specs(self) -> tuple[WeightSpec, ...]:
+        """All weights in canonical form, in the order of the layers."""
+
+    @abstractmethod
+    def weights(self) -> dict[str, Array]:
+        """Copies of all weights by canonical name, float32."""
+
+    @abstractmethod
+    def set_weights(self, weights: Weights) -> None:
+        """Load canonical weights. Raises `WeightsError` naming the first difference."""
+
+    def write_native(self, path: Path) -> None:
+        """Write the weights in a form that users of the framework expect; the suffix chooses it.
+
+        Raises `Unsupported` where there is none, `WeightsError` for another suffix.
+        """
+        raise Unsupported(f"{path.name}: this backend has no form of its own for weights.")
+
+    def read_native(self, path: Path) -> None:
+        """Load what `write_native` wrote. Raises `WeightsError`, `Unsupported`."""
+        raise Unsupported(f"{path.name}: this backend has no form of its own for weights.")
+
+    @abstractmethod
+    def predict(self, images: Array) -> Array:
+        """Logits of (n, h, w, 1) images in inference mode, any n ≥ 1. Raises `SizeError`."""
+
+    @abstractmethod
+    def prepare(
+        self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
+    ) -> Inference:
+        """Make a query ready (compiled ahead where the plan compiles).
+
+        `forward` starts from images on the device and ends with logits there; `end_to_end` starts
+        from `images` on the host and its result is the (n, h, w) uint8 mask on the host.
+        """
+
+    @abstractmethod
+    def trainer(self, options: TrainingOptions) -> Trainer:
+        """A trainer that updates this network's weights in place."""
+
+    def recalibrate(self, images: Array, batch_size: int) -> None:
+        """Set every running mean and variance to its plain mean over batches of `images`.
+
+        With momentum 0.99 the running values of a deep network trail its weights by hundreds of
+        steps; short trainings end before they have caught up. Dropout is off. Raises `Unsupported`
+        where a backend does not offer it.
+        """
+        raise Unsupported(
+            f"{type(self).__name__} does not recalibrate batch normalisation ({batch_size} of "
+            f"{len(images)} images at a time): set training.batch_norm to 'running'."
+        )
+
+    @abstractmethod
+    def operations(self) -> tuple[Operation, ...]:
+        """Operations of one inference in order, at this height and width; no final softmax."""
+
+    def export(self, path: Path, metadata: Mapping[str, str]) -> None:
+        """Write the network and its weights in its deployment format, properties included.
+
+        Raises `Unsupported` where the backend has no such format.
+        """
+        raise Unsupported(f"this backend cannot export {path.suffix or path.name}: use torch.")
+
+    def run_exported(self, path: Path, images: Array) -> dict[str, Array]:
+        """Logits of (n, h, w, 1) images by the exported file alone, by title of the runtime.
+
+        Raises `Unsupported` where no runtime for it is installed.
+        """
+        raise Unsupported(f"no runtime for {path.suffix or path.name} is installed.")
+
+    @abstractmethod
+    def activations(self, images: Array) -> dict[str, Array]:
+        """Outputs of the named layers in order, NHWC float32 on the host, inference mode."""
+
+    @abstractmethod
+    def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
+        """Gradient of the loss in every trainable weight, canonical, training mode, no dropout."""
+
+
+class Backend(ABC):
+    """One framework."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    extra: ClassVar[str | None]  # the extra in pyproject.toml that installs it
+    capabilities: ClassVar[Capabilities]
+
+    @abstractmethod
+    def __init__(self, runtime: Runtime) -> None:
+        """Apply the process-wide settings."""
+
+    @abstractmethod
+    def build(
+        self, builder: Callable[..., Any], *, classes: int, height: int, width: int
+    ) -> Network:
+        """Build a network from its `build(classes=, height=, width=)`. Raises `SizeError`."""
+
+    @abstractmethod
+    def versions(self) -> dict[str, str]:
+        """Versions of the framework and of what it computes with."""
+
+    @abstractmethod
+    def device_title(self) -> str:
+        """Name of the device as a person would call it."""
+
+    @abstractmethod
+    def memory(self) -> dict[str, Bytes]:
+        """`allocated_peak_bytes` and `reserved_peak_bytes` of the device so far."""
+
+    def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
+        """left · right^repeats of square float32 matrices, one product after the other.
+
+        Runs on the device in the precision of the plan, never simplified. From it the harness
+        learns what the device can do and whether "float32" is TF32. Raises `Unsupported`.
+        """
+        raise Unsupported(f"Backend {self.name!r} offers no matrix product to probe {plan!r} with.")
+
+
+def require_size(height: int, width: int, *, multiple: int = 64) -> None:
+    """Raise `SizeError` unless both sides are positive multiples of `multiple`."""
+    for axis, size in (("height", height), ("width", width)):
+        if size < multiple or size % multiple:
+            raise SizeError(
+                f"{axis} {size} is not a multiple of {multiple}: choose "
+                f"{max(multiple, round(size / multiple) * multiple)} in the protocol's [input]."
+            )
+
+
+def require_images(images: Array, height: int, width: int) -> None:
+    """Raise `SizeError` unless `images` is (n, height, width, 1) float32 with n ≥ 1."""
+    if images.ndim != 4 or images.shape[0] < 1 or images.shape[1:3] != (height, width):
+        raise SizeError(
+            f"images have shape {images.shape}, expected (n, {height}, {width}, 1): "
+            "fit them to the protocol's [input] first."
+        )
+    if images.shape[3] != 1:
+        raise SizeError(
+            f"images have {images.shape[3]} channels, expected 1: convert them to greyscale."
+        )
+    if images.dtype != np.float32:
+        raise SizeError(f"images are {images.dtype}, expected float32: cast them.")

@@ -1,0 +1,112 @@
+"""Flax NNX on JAX.
+
+On a CPU the number of threads is fixed when XLA's client starts, which is at the first array.
+`FlaxBackend` therefore sets XLA's own variable NPROC; a launcher that pins the process (affinity)
+has the same effect. After the first array nothing can be changed.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+# Before JAX starts its client: take memory as needed, so that peaks can be measured.
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+
+import flax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backends.contract import (
+    Array,
+    Backend,
+    Bytes,
+    Capabilities,
+    Runtime,
+    Unsupported,
+    require_size,
+)
+from backends.flax_network import MATMUL_PRECISIONS, PLANS, FlaxNetwork, require_plan
+
+
+@jax.jit
+def _multiply(left: jax.Array, right: jax.Array, repeats: jax.Array) -> jax.Array:
+    """left · right^repeats; a loop whose length XLA does not know cannot be simplified."""
+    return jax.lax.fori_loop(0, repeats, lambda _, product: product @ right, left)
+
+
+class FlaxBackend(Backend):
+    """Flax NNX on JAX, compiled by XLA."""
+
+    name = "flax"
+    title = "JAX / Flax"
+    extra = "jax"
+    capabilities = Capabilities(
+        trains=True, asynchronous=True, devices=("cpu", "cuda"), plans=PLANS
+    )
+
+    def __init__(self, runtime: Runtime) -> None:
+        if runtime.threads:
+            os.environ["NPROC"] = str(runtime.threads)
+        if runtime.deterministic and runtime.device == "cuda":
+            flags = os.environ.get("XLA_FLAGS", "")
+            os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
+        jax.config.update("jax_platforms", "cpu" if runtime.device == "cpu" else "cuda,cpu")
+        # Strict float32: GPUs would otherwise multiply in TF32.
+        jax.config.update("jax_default_matmul_precision", "highest")
+        try:
+            self._device = jax.devices()[0]
+        except RuntimeError as error:
+            raise Unsupported(
+                f"JAX finds no device {runtime.device!r} ({str(error).splitlines()[0]}): choose "
+                "the device cpu, or install 'fetalbench[jax,gpu]' beside an NVIDIA GPU."
+            ) from None
+
+    def build(
+        self, builder: Callable[..., Any], *, classes: int, height: int, width: int
+    ) -> FlaxNetwork:
+        require_size(height, width)
+        module = builder(classes=classes, height=height, width=width)
+        return FlaxNetwork(module, classes, height, width)
+
+    def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
+        precision = require_plan(plan).precision
+        dtype = "bfloat16" if precision == "bfloat16" else "float32"
+        with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
+            product = _multiply(jnp.asarray(left, dtype), jnp.asarray(right, dtype), repeats)
+        return np.asarray(product, np.float32)
+
+    def versions(self) -> dict[str, str]:
+        return {
+            "flax": flax.__version__,
+            "jax": jax.__version__,
+            "jaxlib": version("jaxlib"),
+            "platform": self._device.client.platform_version,
+        }
+
+    def device_title(self) -> str:
+        if self._device.platform == "gpu":
+            return self._device.device_kind
+        processors = Path("/proc/cpuinfo")
+        lines = processors.read_text().splitlines() if processors.is_file() else []
+        titles = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+        return next(titles, platform.machine())
+
+    def memory(self) -> dict[str, Bytes]:
+        statistics = self._device.memory_stats() or {}
+        reason = f"JAX keeps no memory statistics on the device {self._device.platform!r}"
+        keys = {
+            "allocated_peak_bytes": "peak_bytes_in_use",
+            "reserved_peak_bytes": "peak_pool_bytes",
+        }
+        return {
+            quantity: Bytes(bytes=statistics[key])
+            if key in statistics
+            else Bytes(bytes=None, reason=reason)
+            for quantity, key in keys.items()
+        }

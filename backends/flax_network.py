@@ -1,0 +1,298 @@
+"""A Flax NNX network behind the contract: weights, executables, queries, traces.
+
+Networks run ahead-of-time compiled for one batch size, as pure functions of two flat dictionaries
+(parameters, running statistics) by canonical name: JAX flattens a dictionary in C++, an `nnx.State`
+in Python, and a small network's whole latency is of that order.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from backends import flax_native
+from backends.contract import (
+    Array,
+    Inference,
+    Network,
+    Operation,
+    Plan,
+    SizeError,
+    TrainingOptions,
+    Unsupported,
+    Weights,
+    WeightSpec,
+    require_images,
+)
+from backends.flax_layers import seed_dropout, shift_depthwise
+from backends.flax_operations import tracing
+from backends.flax_training import FlaxTrainer, segmentation_loss
+from backends.weights import check_weights
+
+Values = dict[str, jax.Array]
+PREDICT_BATCH = 8
+
+PLANS = (
+    Plan(key="aot", title="jit, compiled ahead of time"),
+    Plan(
+        key="aot-shifted-depthwise",
+        title="jit ahead of time, depthwise convolutions as shifted multiply-adds",
+        devices=("cpu",),
+    ),
+    Plan(key="aot-tf32", title="jit ahead of time, TF32", precision="tf32", devices=("cuda",)),
+    Plan(key="aot-bfloat16", title="jit ahead of time, bfloat16", precision="bfloat16"),
+)
+MATMUL_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}
+
+_compilations = 0
+
+
+def _count_compilation(event: str, duration_secs: float, **kwargs: str | int) -> None:  # noqa: ARG001
+    global _compilations
+    _compilations += event == "/jax/core/compile/backend_compile_duration"
+
+
+jax.monitoring.register_event_duration_secs_listener(_count_compilation)
+
+
+def _definition_order(module: nnx.Module, prefix: str = "") -> list[str]:
+    """Canonical names of all variables in the order in which the network defines them."""
+    names = []
+    for name, part in vars(module).items():
+        if isinstance(part, nnx.Variable):
+            names.append(prefix + name)
+        elif isinstance(part, nnx.Module):
+            names += _definition_order(part, f"{prefix}{name}.")
+    return names
+
+
+class FlaxNetwork(Network):
+    """An NNX module, its weights on the device, and what was compiled of it."""
+
+    def __init__(self, module: nnx.Module, classes: int, height: int, width: int) -> None:
+        self.classes, self.height, self.width = classes, height, width
+        self._graph, state = nnx.split(module)
+        self._variables = {
+            ".".join(map(str, path)): (path, variable)
+            for path, variable in nnx.to_flat_state(state)
+        }
+        self._names = _definition_order(module)
+        self.parameters = self._put(nnx.Param)
+        self.statistics = self._put(nnx.BatchStat)
+        self._reduced: tuple[Values, Values] | None = None
+        self._executables: dict[tuple[str, int, bool], Any] = {}
+
+    def _put(self, kind: type[nnx.Variable]) -> Values:
+        """The variables of one kind on the device."""
+        variables = {name: self._variables[name][1] for name in self._names}
+        chosen = {n: v.get_value() for n, v in variables.items() if isinstance(v, kind)}
+        return jax.device_put(chosen, may_alias=False)
+
+    def _merge(
+        self,
+        parameters: Values,
+        statistics: Values,
+        *,
+        training: bool = False,
+        dropout: bool = False,
+        shifted: bool = False,
+    ) -> nnx.Module:
+        """The module in the given mode, holding the given values (inside a trace)."""
+        flat = {
+            self._variables[name][0]: self._variables[name][1].replace(value)
+            for name, value in (parameters | statistics).items()
+        }
+        module: nnx.Module = nnx.merge(self._graph, nnx.from_flat_state(flat))
+        module.set_attributes(
+            use_running_average=not training, deterministic=not dropout, raise_if_not_found=False
+        )
+        shift_depthwise(module, shifted)
+        return module
+
+    def weight_specs(self) -> tuple[WeightSpec, ...]:
+        values = self.parameters | self.statistics
+        return tuple(
+            WeightSpec(name=name, shape=values[name].shape, trainable=name in self.parameters)
+            for name in self._names
+        )
+
+    def weights(self) -> dict[str, Array]:
+        values = self.parameters | self.statistics
+        return {name: np.array(values[name]) for name in self._names}
+
+    def set_weights(self, weights: Weights) -> None:
+        check_weights(weights, self.weight_specs())
+        # No aliases: a NumPy buffer shared with JAX must not be donated by training.
+        self.parameters = jax.device_put({n: weights[n] for n in self.parameters}, may_alias=False)
+        self.statistics = jax.device_put({n: weights[n] for n in self.statistics}, may_alias=False)
+
+    def write_native(self, path: Path) -> None:
+        flax_native.write(self.weights(), path)
+
+    def read_native(self, path: Path) -> None:
+        self.set_weights(flax_native.read(path))
+
+    def values_in(self, precision: str) -> tuple[Values, Values]:
+        """The weights as a plan of that precision takes them; normalisation stays float32."""
+        if precision != "bfloat16":
+            return self.parameters, self.statistics
+        if self._reduced is None or self._reduced_from is not self.parameters:
+            self._reduced_from = self.parameters
+            reduced = {
+                name: value if name.endswith((".gamma", ".beta")) else value.astype(jnp.bfloat16)
+                for name, value in self.parameters.items()
+            }
+            self._reduced = reduced, self.statistics
+        return self._reduced
+
+    def forward(
+        self, parameters: Values, statistics: Values, images: jax.Array, *, shifted: bool = False
+    ) -> jax.Array:
+        """Float32 logits as a pure function of the weights, in inference mode."""
+        module: Any = self._merge(parameters, statistics, shifted=shifted)
+        return module(images).astype(jnp.float32)
+
+    def executable(self, plan: Plan, batch: int, *, masks: bool) -> Any:
+        """Compiled function from (parameters, statistics, images) to logits or uint8 masks."""
+        key = (plan.key, batch, masks)
+        if key not in self._executables:
+
+            def answer(parameters: Values, statistics: Values, images: jax.Array) -> jax.Array:
+                shifted = plan.key == "aot-shifted-depthwise"
+                logits = self.forward(parameters, statistics, images, shifted=shifted)
+                return logits.argmax(-1).astype(jnp.uint8) if masks else logits
+
+            images = jax.ShapeDtypeStruct((batch, self.height, self.width, 1), jnp.float32)
+            with jax.default_matmul_precision(MATMUL_PRECISIONS[plan.precision]):
+                lowered = jax.jit(answer).lower(*self.values_in(plan.precision), images)
+            self._executables[key] = lowered.compile()
+        return self._executables[key]
+
+    def predict(self, images: Array) -> Array:
+        """Logits; in batches of `PREDICT_BATCH`, or one by one where there are fewer images.
+
+        The last batch is padded, so that at most two shapes are ever compiled.
+        """
+        require_images(images, self.height, self.width)
+        batch = PREDICT_BATCH if len(images) >= PREDICT_BATCH else 1
+        run = self.executable(PLANS[0], batch, masks=False)
+        parts = []
+        for start in range(0, len(images), batch):
+            part = images[start : start + batch]
+            missing = batch - len(part)
+            padded = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
+            logits = run(self.parameters, self.statistics, padded)
+            parts.append(np.asarray(logits)[: len(part)])
+        return np.concatenate(parts)
+
+    def prepare(
+        self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
+    ) -> Inference:
+        require_images(images, self.height, self.width)
+        return FlaxInference(self, images, require_plan(plan), quantity)
+
+    def trainer(self, options: TrainingOptions) -> FlaxTrainer:
+        return FlaxTrainer(self, options)
+
+    def value_and_gradients(
+        self,
+        parameters: Values,
+        statistics: Values,
+        images: jax.Array,
+        masks: jax.Array,
+        loss: str,
+        key: jax.Array | None,
+    ) -> tuple[tuple[jax.Array, Values], Values]:
+        """((loss, new running statistics), gradients) in training mode; `key` None: no dropout."""
+
+        def objective(parameters: Values) -> tuple[jax.Array, Values]:
+            dropout = key is not None
+            module: Any = self._merge(parameters, statistics, training=True, dropout=dropout)
+            if key is not None:
+                seed_dropout(module, key)
+            value = segmentation_loss(module(images), masks, loss)
+            after = dict(nnx.to_flat_state(nnx.state(module, nnx.BatchStat)))
+            return value, {name: after[self._variables[name][0]][...] for name in statistics}
+
+        return jax.value_and_grad(objective, has_aux=True)(parameters)
+
+    def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
+        require_images(images, self.height, self.width)
+        compute = jax.jit(lambda *arrays: self.value_and_gradients(*arrays, loss=loss, key=None)[1])
+        gradients = compute(self.parameters, self.statistics, images, masks)
+        return {name: np.array(gradients[name]) for name in self._names if name in gradients}
+
+    def operations(self) -> tuple[Operation, ...]:
+        def forward(parameters: Values, statistics: Values, images: jax.Array) -> jax.Array:
+            nonlocal operations
+            module: Any = self._merge(parameters, statistics)
+            with tracing(module) as trace:
+                logits = module(images)
+            operations = tuple(trace.operations)
+            return logits
+
+        operations: tuple[Operation, ...] = ()
+        images = jax.ShapeDtypeStruct((1, self.height, self.width, 1), jnp.float32)
+        jax.eval_shape(forward, self.parameters, self.statistics, images)
+        return operations
+
+    def activations(self, images: Array) -> dict[str, Array]:
+        def forward(parameters: Values, statistics: Values, images: jax.Array) -> list[jax.Array]:
+            module: Any = self._merge(parameters, statistics)
+            with tracing(module) as trace:
+                module(images)
+            names.extend(trace.activations)
+            return list(trace.activations.values())
+
+        require_images(images, self.height, self.width)
+        names: list[str] = []
+        values = jax.jit(forward)(self.parameters, self.statistics, images)
+        return {name: np.array(value) for name, value in zip(names, values, strict=True)}
+
+
+class FlaxInference(Inference):
+    """One executable on one batch. The network's weights are read anew at each query."""
+
+    def __init__(self, network: FlaxNetwork, images: Array, plan: Plan, quantity: str) -> None:
+        self._network, self._plan = network, plan
+        self._to_host = quantity == "end_to_end"
+        self._run = network.executable(plan, len(images), masks=self._to_host)
+        self._batch = len(images)
+        network.values_in(plan.precision)  # cast here, not in the first query
+        self.set_images(images)
+
+    def set_images(self, images: Array) -> None:
+        require_images(images, self._network.height, self._network.width)
+        if len(images) != self._batch:
+            raise SizeError(f"got {len(images)} images, this query was prepared for {self._batch}.")
+        self._images = images if self._to_host else jax.block_until_ready(jax.device_put(images))
+
+    def launch(self) -> Any:
+        result = self._run(*self._network.values_in(self._plan.precision), self._images)
+        return np.asarray(result) if self._to_host else result
+
+    def synchronise(self, result: Any) -> None:
+        jax.block_until_ready(result)
+
+    def logits(self, result: Any) -> Array:
+        return np.asarray(result)
+
+    def compilations(self) -> int:
+        """Compilations of the whole process, counted by JAX's own monitoring events."""
+        return _compilations
+
+
+def require_plan(key: str) -> Plan:
+    """The plan of that key. Raises `Unsupported` where the device of this process has none."""
+    device = "cuda" if jax.devices()[0].platform == "gpu" else "cpu"
+    offered = {plan.key: plan for plan in PLANS if device in plan.devices}
+    if key not in offered:
+        raise Unsupported(
+            f"Backend 'flax' has no plan {key!r} on {device}: choose among {', '.join(offered)}."
+        )
+    return offered[key]

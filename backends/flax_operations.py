@@ -1,0 +1,184 @@
+"""What the Flax networks do without weights: activations, pooling, resizing, joining.
+
+Everything takes and gives (n, height, width, channels). These functions and the layers of
+`backends.flax_layers`, and nothing else, report to the `Trace` that is on while a network runs, so
+that operations are counted from what was traced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+
+from backends.contract import Array, Operation, OperationKind
+
+Padding = Literal["SAME", "VALID"]
+
+
+@dataclass
+class Trace:
+    """What the layers reported: operations, and the outputs of layers that have a name."""
+
+    names: dict[int, str]  # canonical path by the id of a module
+    operations: list[Operation] = field(default_factory=list)
+    activations: dict[str, jax.Array] = field(default_factory=dict)
+    unnamed: dict[str, int] = field(default_factory=dict)
+
+
+_trace: ContextVar[Trace | None] = ContextVar("trace", default=None)
+
+
+@contextmanager
+def tracing(module: nnx.Module) -> Iterator[Trace]:
+    """Let the layers report while `module` runs in this block."""
+    paths = nnx.iter_modules(module)
+    trace = Trace({id(part): ".".join(map(str, path)) for path, part in paths})
+    token = _trace.set(trace)
+    try:
+        yield trace
+    finally:
+        _trace.reset(token)
+
+
+def report(
+    layer: nnx.Module | None, kind: OperationKind, x: jax.Array, y: jax.Array, **details: Any
+) -> jax.Array:
+    """Report one operation from `x` to `y` if a trace is on; returns `y`."""
+    trace = _trace.get()
+    if trace is None:
+        return y
+    if layer is None:
+        trace.unnamed[kind] = number = trace.unnamed.get(kind, -1) + 1
+        name = f"{kind}.{number}"
+    else:
+        name = trace.names[id(layer)]
+        trace.activations[name] = y
+    sizes = {"input_size": tuple(x.shape[1:]), "output_size": tuple(y.shape[1:])}
+    trace.operations.append(Operation(name=name, kind=kind, **sizes, **details))
+    return y
+
+
+def relu(x: jax.Array) -> jax.Array:
+    return report(None, "relu", x, jax.nn.relu(x))
+
+
+def sigmoid(x: jax.Array) -> jax.Array:
+    return report(None, "sigmoid", x, jax.nn.sigmoid(x))
+
+
+def add(a: jax.Array, b: jax.Array) -> jax.Array:
+    return report(None, "add", a, a + b)
+
+
+def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Product; maps of 1×1 are stretched over the other's height and width."""
+    return report(None, "multiply", a, a * b)
+
+
+def concatenate(*parts: jax.Array) -> jax.Array:
+    """Join along the channels in the order given."""
+    return report(None, "concatenate", parts[0], jnp.concatenate(parts, axis=-1))
+
+
+def shuffle(x: jax.Array, groups: int) -> jax.Array:
+    """Channels seen as (groups, c / groups), transposed, flattened."""
+    n, height, width, channels = x.shape
+    split = x.reshape(n, height, width, groups, channels // groups)
+    return report(None, "shuffle", x, split.swapaxes(3, 4).reshape(x.shape))
+
+
+def global_mean(x: jax.Array) -> jax.Array:
+    """Mean over height and width, kept as a map of 1×1."""
+    return report(None, "global_mean", x, x.mean((1, 2), keepdims=True))
+
+
+def max_pool(x: jax.Array, size: int = 2, stride: int = 2, padding: Padding = "SAME") -> jax.Array:
+    """Maximum over windows; padding counts as −∞. Of equal values the first takes the gradient."""
+    window, strides = (size, size), (stride, stride)
+    y = nnx.max_pool(x, window, strides, padding)
+    return report(None, "max_pool", x, y, kernel=window, stride=strides)
+
+
+def average_pool(
+    x: jax.Array, size: tuple[int, int], stride: tuple[int, int], padding: Padding = "SAME"
+) -> jax.Array:
+    """Mean over windows; padding is left out of the mean."""
+    total = lax.reduce_window(x, 0.0, lax.add, (1, *size, 1), (1, *stride, 1), padding)
+    sides = zip(x.shape[1:3], size, stride, total.shape[1:3], strict=True)
+    rows, columns = (_window_counts(*side, padding) for side in sides)
+    y = total / np.multiply.outer(rows, columns)[:, :, None].astype(x.dtype)
+    return report(None, "average_pool", x, y, kernel=size, stride=stride)
+
+
+def _window_counts(side: int, size: int, stride: int, outputs: int, padding: Padding) -> Array:
+    """How many inputs stand in each window along one axis, (outputs,) float32."""
+    ((before, _),) = lax.padtype_to_pads((side,), (size,), (stride,), padding)
+    start = np.arange(outputs) * stride - before
+    return (np.minimum(start + size, side) - np.maximum(start, 0)).astype(np.float32)
+
+
+def max_pool_with_places(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """2×2 maxima, and which of the four held each (0 … 3 in row order, the first of equals)."""
+    taps = jnp.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
+    places = jnp.argmax(taps, axis=0)
+    y = jnp.take_along_axis(taps, places[None], axis=0)[0]
+    return report(None, "max_pool", x, y, kernel=(2, 2), stride=(2, 2)), places
+
+
+def max_unpool(x: jax.Array, places: jax.Array) -> jax.Array:
+    """Put each value back at its place of the 2×2; all else is zero."""
+    n, height, width, channels = x.shape
+    taps = [jnp.where(places == place, x, 0) for place in range(4)]
+    rows = [jnp.stack(taps[first : first + 2], axis=3) for first in (0, 2)]
+    y = jnp.stack(rows, axis=2).reshape(n, 2 * height, 2 * width, channels)
+    return report(None, "max_unpool", x, y)
+
+
+def upsample(x: jax.Array, factor: int) -> jax.Array:
+    """Nearest-neighbour upsampling by a whole factor."""
+    n, height, width, channels = x.shape
+    shape = (n, height, factor, width, factor, channels)
+    y = jnp.broadcast_to(x[:, :, None, :, None], shape)
+    return report(None, "resize", x, y.reshape(n, height * factor, width * factor, channels))
+
+
+def nearest(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Nearest-neighbour resize: the source index is floor((i + ½) · in / out)."""
+    rows, columns = (
+        (2 * np.arange(outputs) + 1) * inputs // (2 * outputs)
+        for inputs, outputs in zip(x.shape[1:3], (height, width), strict=True)
+    )
+    return report(None, "resize", x, x[:, rows][:, :, columns])
+
+
+def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
+    """Bilinear resize: half-pixel centres, edges repeated, no antialiasing.
+
+    Written as one small matrix product an axis: gathers are slow on a CPU, their gradients slower.
+    """
+    rows = _bilinear_matrix(x.shape[1], height).astype(x.dtype)
+    columns = _bilinear_matrix(x.shape[2], width).astype(x.dtype)
+    y = jnp.einsum("ah,nhwc->nawc", rows, x, precision="highest")
+    y = jnp.einsum("bw,nawc->nabc", columns, y, precision="highest")
+    return report(None, "resize", x, y)
+
+
+def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
+    """Bilinear upsampling of both sides by a whole factor."""
+    return bilinear(x, x.shape[1] * factor, x.shape[2] * factor)
+
+
+def _bilinear_matrix(inputs: int, outputs: int) -> Array:
+    """(outputs, inputs) float32: the two source weights of each output."""
+    centres = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
+    centres = np.clip(centres, 0, inputs - 1)
+    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(inputs))).astype(np.float32)

@@ -1,0 +1,152 @@
+"""Training of a Flax network: one jitted step on arrays that stay on the device."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from backends.contract import Array, Trainer, TrainingOptions, Weights, WeightsError, WeightSpec
+from backends.weights import check_weights
+
+if TYPE_CHECKING:
+    from backends.flax_network import FlaxNetwork, Values
+
+BETA_1, BETA_2 = 0.9, 0.999
+Loss = Literal["dice", "dice_ce"]
+
+
+def segmentation_loss(logits: jax.Array, masks: jax.Array, loss: str) -> jax.Array:
+    """Loss of (n, h, w, classes) logits and (n, h, w) masks (see `TrainingOptions`), a scalar."""
+    logarithms = jax.nn.log_softmax(logits.astype(jnp.float32))
+    brain = jnp.exp(logarithms[..., 1])
+    truth = (masks == 1).astype(jnp.float32)
+    overlap = 2 * jnp.sum(brain * truth) + 1
+    dice = 1 - overlap / (jnp.sum(brain) + jnp.sum(truth) + 1)
+    if loss == "dice":
+        return dice
+    chosen = jax.nn.one_hot(masks, logits.shape[-1]) * logarithms
+    return dice - jnp.sum(chosen) / masks.size
+
+
+@jax.jit  # inlined by XLA; here it lets weights of one shape share one trace
+def _adam(
+    value: jax.Array,
+    first: jax.Array,
+    second: jax.Array,
+    gradient: jax.Array,
+    scales: jax.Array,
+    epsilon: float,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """One weight's update; `scales` are the rate, 1 − β₁^t and 1 − β₂^t."""
+    rate, correction_1, correction_2 = scales
+    first = BETA_1 * first + (1 - BETA_1) * gradient
+    second = BETA_2 * second + (1 - BETA_2) * jnp.square(gradient)
+    change = rate * (first / correction_1) / (jnp.sqrt(second / correction_2) + epsilon)
+    return value - change, first, second
+
+
+class FlaxTrainer(Trainer):
+    """Adam on a network's weights; the network holds the weights, this object the moments.
+
+    A step donates weights and moments to XLA, which updates them in place. Dropout draws from
+    fold_in(fold_in(key(seed), epoch), step in the epoch), one further fold a layer. The generator
+    is XLA's own (`rbg`): Threefry would cost more than the convolutions around it on a CPU.
+    """
+
+    def __init__(self, network: FlaxNetwork, options: TrainingOptions) -> None:
+        self._network, self._options = network, options
+        zeros = {n: np.zeros(value.shape, np.float32) for n, value in network.parameters.items()}
+        self._first, self._second = jax.device_put((zeros, zeros), may_alias=False)
+        self._updates = 0
+        self._losses: list[jax.Array] = []
+        self._images: jax.Array | None = None
+        self._masks: jax.Array | None = None
+        self._step = jax.jit(self._compute, donate_argnums=(0, 1, 2, 3))
+        self.start_epoch(0)
+
+    def set_data(self, images: Array, masks: Array) -> None:
+        self._images, self._masks = jax.device_put((images, masks))
+
+    def start_epoch(self, epoch: int) -> None:
+        self._key = jax.random.fold_in(jax.random.key(self._options.seed, impl="rbg"), epoch)
+        self._in_epoch = 0
+
+    def step(self, indices: Array, learning_rate: float) -> None:
+        network = self._network
+        self._updates += 1
+        # In float64 here: 1 − β^t loses four digits in float32 at the first steps.
+        corrections = (1 - BETA_1**self._updates, 1 - BETA_2**self._updates)
+        network.parameters, network.statistics, self._first, self._second, loss = self._step(
+            network.parameters,
+            network.statistics,
+            self._first,
+            self._second,
+            self._images,
+            self._masks,
+            indices.astype(np.int32),
+            np.array((learning_rate, *corrections), np.float32),
+            self._key,
+            np.int32(self._in_epoch),
+        )
+        self._in_epoch += 1
+        self._losses.append(loss)
+
+    def _compute(
+        self,
+        parameters: Values,
+        statistics: Values,
+        first: Values,
+        second: Values,
+        images: jax.Array,
+        masks: jax.Array,
+        indices: jax.Array,
+        scales: jax.Array,
+        key: jax.Array,
+        number: jax.Array,
+    ) -> tuple[Any, ...]:
+        drawn = jax.random.fold_in(key, number) if self._options.dropout else None
+        network, loss = self._network, self._options.loss
+        (value, statistics), gradients = network.value_and_gradients(
+            parameters, statistics, images[indices], masks[indices], loss, drawn
+        )
+        for name, gradient in gradients.items():
+            parameters[name], first[name], second[name] = _adam(
+                parameters[name],
+                first[name],
+                second[name],
+                gradient,
+                scales,
+                self._options.adam_epsilon,
+            )
+        return parameters, statistics, first, second, value
+
+    def losses(self) -> Array:
+        values = np.array([float(loss) for loss in self._losses], np.float32)
+        self._losses = []
+        return values
+
+    def state(self) -> dict[str, Array]:
+        values = {"step": np.array(self._updates, np.int64)}
+        for moment, arrays in (("m", self._first), ("v", self._second)):
+            values.update({f"{moment}/{name}": np.array(v) for name, v in arrays.items()})
+        return values
+
+    def set_state(self, state: Weights) -> None:
+        moments = {name: value for name, value in state.items() if name != "step"}
+        specs = [
+            WeightSpec(name=f"{moment}/{name}", shape=value.shape, trainable=False)
+            for moment in "mv"
+            for name, value in self._first.items()
+        ]
+        check_weights(moments, specs, "optimizer state")
+        if "step" not in state or state["step"].shape != ():
+            raise WeightsError("optimizer state: the scalar 'step' is missing; train again.")
+        self._updates = int(state["step"])
+        # No aliases: a NumPy buffer shared with JAX must not be donated.
+        self._first, self._second = (
+            jax.device_put({n: moments[f"{moment}/{n}"] for n in self._first}, may_alias=False)
+            for moment in "mv"
+        )

@@ -1,0 +1,264 @@
+"""Compiled inference, training and gradients of a Keras network on the TensorFlow engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import sqrt
+from typing import Any, Literal
+
+import keras
+import numpy as np
+
+from backends.contract import (
+    Array,
+    Inference,
+    Trainer,
+    TrainingOptions,
+    Weights,
+    WeightsError,
+)
+from backends.keras_engine import tf
+from backends.keras_graph import Slot
+
+Tensor = Any  # a tensor of TensorFlow
+Quantity = Literal["forward", "end_to_end"]
+BETA1, BETA2 = 0.9, 0.999
+
+
+def compiled(
+    model: Any, quantity: Quantity, *, batch_size: int | None = None, xla: bool = False
+) -> Any:
+    """A `tf.function` of one signature, from images to logits or to uint8 masks.
+
+    Without a batch size one graph serves all of them, which is what makes evaluation and timing
+    run the same callable; XLA compiles for known sizes only.
+    """
+    height, width = model.input.shape[1:3]
+
+    def logits(images: Tensor) -> Tensor:
+        return tf.cast(model(images, training=False), tf.float32)
+
+    def masks(images: Tensor) -> Tensor:
+        values = logits(images)
+        if values.shape[-1] == 2:  # the arg-max of two, without TensorFlow's slow CPU kernel
+            return tf.cast(values[..., 1] > values[..., 0], tf.uint8)
+        return tf.cast(tf.argmax(values, axis=-1), tf.uint8)
+
+    return tf.function(
+        logits if quantity == "forward" else masks,
+        input_signature=[tf.TensorSpec((batch_size, height, width, 1), tf.float32)],
+        jit_compile=xla,
+        autograph=False,  # there is no Python control flow to convert, and tracing is cheaper
+    )
+
+
+class CompiledQuery(Inference):
+    """A compiled function on one batch, with the process's TF32 switch as the plan states it."""
+
+    def __init__(self, function: Any, images: Array, quantity: Quantity, *, tf32: bool) -> None:
+        self._function = function
+        self._to_host = quantity == "end_to_end"
+        self._tf32 = tf32
+        self.set_images(images)
+        self.synchronise(self.launch())
+
+    def set_images(self, images: Array) -> None:
+        """Take other images; `forward` finds them on the device."""
+        self._images = images if self._to_host else tf.constant(images)
+        self.synchronise(self._images)
+
+    def launch(self) -> Any:
+        """Run the function; `end_to_end` brings the masks to the host."""
+        tf.config.experimental.enable_tensor_float_32_execution(self._tf32)
+        result = self._function(self._images)
+        return result.numpy() if self._to_host else result
+
+    def synchronise(self, result: Any) -> None:  # noqa: ARG002 - devices are waited for as a whole
+        """Wait for all devices."""
+        tf.test.experimental.sync_devices()
+
+    def logits(self, result: Any) -> Array:
+        """Logits on the host."""
+        return result.numpy()
+
+    def compilations(self) -> int:
+        """Traces of the function; with one signature a second one is an error."""
+        return self._function.experimental_get_tracing_count()
+
+
+class TensorFlowTrainer(Trainer):
+    """Training by one `tf.function` a step, on data that stay on the device.
+
+    `model.fit` is not used: its first call costs several times as much (DFANet: 95 s against 20 s
+    on two cores) and its Adam puts ε elsewhere than the contract.
+    """
+
+    def __init__(self, model: Any, slots: Sequence[Slot], options: TrainingOptions) -> None:
+        self._model = model
+        self._slots = [slot for slot in slots if slot.spec.trainable]
+        self._options = options
+        self._step = 0
+        self._m = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
+        self._v = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
+        self._losses: list[Tensor] = []
+        height, width = model.input.shape[1:3]
+        data = tf.TensorSpec((None, height, width), tf.float32)
+        self._function = tf.function(
+            self._update,
+            input_signature=[
+                tf.TensorSpec((None, height, width, 1), tf.float32),
+                data,
+                tf.TensorSpec((options.batch_size,), tf.int64),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.float32),
+            ],
+            autograph=False,
+        )
+        self.start_epoch(0)
+
+    def set_data(self, images: Array, masks: Array) -> None:
+        """Put the data on the device; masks as float32, whose rows TensorFlow gathers on a GPU."""
+        self._images = tf.constant(images)
+        self._masks = tf.constant(masks.astype(np.float32))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set each dropout's counter-based generator from (seed, epoch, number of the layer)."""
+        for number, layer in enumerate(_dropouts(self._model)):
+            words = np.random.SeedSequence((self._options.seed, epoch, number)).generate_state(1)
+            layer.seed_generator.state.assign(np.array([words[0] >> 1, 0]))
+
+    def step(self, indices: Array, learning_rate: float) -> None:
+        """Queue one update; the step's bias corrections are computed here in double precision."""
+        self._step += 1
+        unbias = sqrt(1 - BETA2**self._step)
+        rate = learning_rate * unbias / (1 - BETA1**self._step)
+        epsilon = self._options.adam_epsilon * unbias
+        loss = self._function(
+            self._images, self._masks, indices, np.float32(rate), np.float32(epsilon)
+        )
+        self._losses.append(loss)
+
+    def _update(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        indices: Tensor,
+        rate: Tensor,
+        epsilon: Tensor,
+    ) -> Tensor:
+        value, found = loss_and_gradients(
+            self._model,
+            self._slots,
+            tf.gather(images, indices),
+            tf.gather(masks, indices),
+            self._options.loss,
+            dropout=self._options.dropout,
+        )
+        # Made once here: as Python numbers they would become constants of each weight's own.
+        zero, beta1, beta2 = tf.constant(0.0), tf.constant(BETA1), tf.constant(BETA2)
+        for slot, m, v, gradient in zip(self._slots, self._m, self._v, found, strict=True):
+            # The kernel computes rate · m / (√v + ε). With `rate` and ε both multiplied by
+            # √(1 - β2^t), and `rate` divided by 1 - β1^t, that is m̂ / (√v̂ + ε) exactly; the
+            # powers given as 0 keep the kernel from correcting a second time.
+            tf.raw_ops.ResourceApplyAdam(
+                var=slot.variable.value.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=zero,
+                beta2_power=zero,
+                lr=rate,
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=epsilon,
+                grad=gradient,
+            )
+        return value
+
+    def losses(self) -> Array:
+        """Wait for the queued steps and return their losses."""
+        values = tf.stack(self._losses).numpy() if self._losses else np.zeros(0, np.float32)
+        self._losses = []
+        return values
+
+    def state(self) -> dict[str, Array]:
+        """Step and moments, in canonical layout."""
+        state = {"step": np.array(self._step, np.int64)}
+        for slot, m, v in zip(self._slots, self._m, self._v, strict=True):
+            state[f"m/{slot.spec.name}"] = slot.to_canonical(m.numpy())
+            state[f"v/{slot.spec.name}"] = slot.to_canonical(v.numpy())
+        return state
+
+    def set_state(self, state: Weights) -> None:
+        """Load step and moments. Raises `WeightsError` where a name or shape is off."""
+        wanted = {f"{moment}/{slot.spec.name}": slot for slot in self._slots for moment in "mv"}
+        if set(state) != {"step", *wanted}:
+            odd = sorted(set(state) ^ {"step", *wanted})[0]
+            raise WeightsError(f"optimizer state: {odd!r} is missing or unknown; train anew.")
+        for name, slot in wanted.items():
+            if state[name].shape != slot.spec.shape:
+                raise WeightsError(
+                    f"optimizer state: {name!r} has shape {state[name].shape}, "
+                    f"expected {slot.spec.shape}; train anew."
+                )
+        for slot, m, v in zip(self._slots, self._m, self._v, strict=True):
+            m.assign(slot.from_canonical(state[f"m/{slot.spec.name}"]))
+            v.assign(slot.from_canonical(state[f"v/{slot.spec.name}"]))
+        self._step = int(state["step"])
+
+
+def loss_and_gradients(
+    model: Any,
+    slots: Sequence[Slot],
+    images: Tensor,
+    masks: Tensor,
+    loss: str,
+    *,
+    dropout: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Loss in training mode and its gradient in each slot's variable; moves the running statistics.
+
+    Images are (n, h, w, 1) and masks (n, h, w), both float32.
+    """
+    with tf.GradientTape() as tape, _dropout_as(model, enabled=dropout):
+        value = _loss(model(images, training=True), masks, loss)
+    return value, tape.gradient(value, [slot.variable.value for slot in slots])
+
+
+def gradients(
+    model: Any, slots: Sequence[Slot], images: Array, masks: Array, loss: str
+) -> dict[str, Array]:
+    """Gradient of the loss in each slot's variable, canonical, without dropout."""
+    truth = tf.constant(masks.astype(np.float32))
+    _, found = loss_and_gradients(model, slots, tf.constant(images), truth, loss, dropout=False)
+    return {
+        slot.spec.name: slot.to_canonical(gradient.numpy())
+        for slot, gradient in zip(slots, found, strict=True)
+    }
+
+
+def _loss(logits: Tensor, masks: Tensor, loss: str) -> Tensor:
+    brain = tf.nn.softmax(logits)[..., 1]
+    overlap = tf.reduce_sum(brain * masks)
+    dice = 1 - (2 * overlap + 1) / (tf.reduce_sum(brain) + tf.reduce_sum(masks) + 1)
+    if loss == "dice":
+        return dice
+    entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(masks, tf.int32), logits)
+    return dice + tf.reduce_mean(entropies)
+
+
+def _dropouts(model: Any) -> list[keras.layers.Dropout]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+
+@contextmanager
+def _dropout_as(model: Any, *, enabled: bool) -> Iterator[None]:
+    rates = {layer: layer.rate for layer in _dropouts(model)}
+    if not enabled:
+        for layer in rates:
+            layer.rate = 0
+    try:
+        yield
+    finally:
+        for layer, rate in rates.items():
+            layer.rate = rate

@@ -1,0 +1,117 @@
+"""Deployment runtimes on a CPU: an ONNX file in, NumPy to NumPy, no training framework.
+
+Images are (n, 1, height, width) float32, logits (n, classes, height, width) float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from backends.contract import Array, Plan, Unsupported
+
+PLANS = (
+    Plan(key="onnxruntime", title="ONNX Runtime", devices=("cpu",)),
+    Plan(key="openvino", title="OpenVINO", devices=("cpu",)),
+    Plan(
+        key="openvino-bfloat16",
+        title="OpenVINO, bfloat16",
+        precision="bfloat16",
+        devices=("cpu",),
+    ),
+)
+
+Run = Callable[[Array], Array]
+
+
+def open_model(plan: str, model: bytes, shape: tuple[int, ...], threads: int) -> Run:
+    """Load an ONNX model for images of one shape; the logits may be overwritten by the next call.
+
+    Raises `Unsupported` where the runtime is not installed or the processor lacks the precision.
+    """
+    if plan == "onnxruntime":
+        return _onnx_runtime(model, threads)
+    return _openvino(model, shape, threads, bfloat16=plan == "openvino-bfloat16")
+
+
+def _missing(title: str) -> Unsupported:
+    return Unsupported(f"{title} is not installed: pip install 'fetalbench[deploy]' brings it.")
+
+
+def _onnx_runtime(model: bytes, threads: int) -> Run:
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _missing("ONNX Runtime") from None
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(
+        model, sess_options=options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+
+    def run(images: Array) -> Array:
+        logits: Any = session.run(None, {name: images})[0]
+        return logits
+
+    return run
+
+
+def _openvino(model: bytes, shape: tuple[int, ...], threads: int, *, bfloat16: bool) -> Run:
+    try:
+        import openvino
+    except ImportError:
+        raise _missing("OpenVINO") from None
+    core = openvino.Core()
+    if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        raise Unsupported("this processor has no bfloat16 instructions that OpenVINO could use.")
+    network = core.read_model(model)
+    # A known batch size lets the compiler choose kernels and memory for it.
+    network.reshape(list(shape))
+    compiled = core.compile_model(
+        network,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": "1",
+            "INFERENCE_NUM_THREADS": threads,
+            "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
+        },
+    )
+    request = compiled.create_infer_request()
+
+    def run(images: Array) -> Array:
+        request.infer({0: images}, share_inputs=True, share_outputs=True)
+        return request.get_output_tensor(0).data
+
+    return run
+
+
+def run_file(path: Path, images: Array, threads: int = 0) -> dict[str, Array]:
+    """Logits (n, h, w, classes) of (n, h, w, 1) images by each float32 runtime, by its title.
+
+    Raises `Unsupported` where a runtime is not installed.
+    """
+    model = path.read_bytes()
+    channels_first = images.transpose(0, 3, 1, 2).copy()
+    found = {}
+    for plan in PLANS:
+        if plan.precision == "float32":
+            run = open_model(plan.key, model, channels_first.shape, threads)
+            found[plan.title] = run(channels_first).transpose(0, 2, 3, 1).copy()
+    return found
+
+
+def versions() -> dict[str, str]:
+    """Versions of the runtimes that are installed."""
+    found = {}
+    for package in ("onnx", "onnxruntime", "openvino"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

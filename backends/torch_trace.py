@@ -1,0 +1,209 @@
+"""What a PyTorch network computes: its operations, counted below the layers, and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from backends.contract import Array, Operation, OperationKind, Unsupported
+from backends.torch_layers import ChannelShuffle
+
+_aten = torch.ops.aten
+
+_KINDS: dict[Any, OperationKind] = {
+    _aten.native_batch_norm: "batch_norm",
+    _aten._native_batch_norm_legit_no_training: "batch_norm",
+    _aten.cudnn_batch_norm: "batch_norm",
+    _aten.add: "add",
+    _aten.add_: "add",
+    _aten.mul: "multiply",
+    _aten.mul_: "multiply",
+    _aten.max_pool2d_with_indices: "max_pool",
+    _aten.avg_pool2d: "average_pool",
+    _aten.mean: "global_mean",
+    _aten.max_unpool2d: "max_unpool",
+    _aten._prelu_kernel: "prelu",
+    _aten.relu: "relu",
+    _aten.relu_: "relu",
+    _aten.sigmoid: "sigmoid",
+    _aten.sigmoid_: "sigmoid",
+    _aten.upsample_nearest2d: "resize",
+    _aten._upsample_nearest_exact2d: "resize",
+    _aten.upsample_bilinear2d: "resize",
+    _aten.cat: "concatenate",
+}
+# These move or name data and compute nothing.
+_FREE = frozenset(
+    {
+        _aten.view,
+        _aten._unsafe_view,
+        _aten._reshape_alias,
+        _aten.permute,
+        _aten.transpose,
+        _aten.slice,
+        _aten.split,
+        _aten.split_with_sizes,
+        _aten.select,
+        _aten.expand,
+        _aten.unsqueeze,
+        _aten.squeeze,
+        _aten.alias,
+        _aten.detach,
+        _aten.clone,
+        _aten.copy_,
+        _aten.constant_pad_nd,
+        _aten.empty,
+        _aten.empty_like,
+    }
+)
+
+Size = tuple[int, int, int]
+
+
+def _size(tensor: Tensor) -> Size:
+    _, channels, height, width = tensor.shape
+    return height, width, channels
+
+
+def _pair(values: list[int]) -> tuple[int, int]:
+    return (values[0], values[-1])
+
+
+class _Recorder(TorchDispatchMode):
+    """Records every operation that reaches PyTorch's dispatcher, whatever layer called it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.path: list[str] = []
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        packet = func.overloadpacket
+        name = self.path[-1] if self.path else ""
+        if packet is _aten.convolution:
+            self.operations.append(_convolution(name, args, output))
+        elif packet in _KINDS:
+            self.operations.append(_operation(name, _KINDS[packet], args, output))
+        elif packet not in _FREE:
+            raise Unsupported(
+                f"layer {name!r} computes {packet}, which has no count: add it to "
+                "backends/torch_trace.py."
+            )
+        return output
+
+
+def _convolution(name: str, args: tuple[Any, ...], output: Tensor) -> Operation:
+    image, kernel, bias, stride, _, dilation, transposed, _, groups = args
+    return Operation(
+        name=name,
+        kind="conv_transpose" if transposed else "conv",
+        input_size=_size(image),
+        output_size=_size(output),
+        kernel=_pair(kernel.shape[2:]),
+        stride=_pair(stride),
+        dilation=_pair(dilation),
+        groups=groups,
+        bias=bias is not None,
+    )
+
+
+def _operation(
+    name: str, kind: OperationKind, args: tuple[Any, ...], output: Tensor | tuple[Tensor, ...]
+) -> Operation:
+    first: Tensor = args[0][0] if isinstance(args[0], (list, tuple)) else args[0]
+    result = output if isinstance(output, Tensor) else output[0]
+    operation = Operation(name=name, kind=kind, input_size=_size(first), output_size=_size(result))
+    if kind in ("max_pool", "average_pool"):
+        # No stride given means stride = kernel.
+        _, window, *strides = args
+        stride = (strides and strides[0]) or window
+        return replace(operation, kernel=_pair(window), stride=_pair(stride))
+    return operation
+
+
+def operations(build: Callable[[], nn.Module], height: int, width: int) -> tuple[Operation, ...]:
+    """The operations of one inference on one image, by running it without data.
+
+    Raises `Unsupported` where the network computes something that has no count.
+    """
+    with torch.device("meta"), torch.no_grad():
+        module = build().eval()
+        image = torch.empty(1, height, width, 1).permute(0, 3, 1, 2)
+        recorder = _Recorder()
+        with _hooks(module, *_tracking(recorder)), recorder:
+            module(image)
+    return tuple(recorder.operations)
+
+
+def _tracking(recorder: _Recorder) -> tuple[Callable[..., None], Callable[..., None]]:
+    """Hooks that tell the recorder which layer runs, and correct what only the layer knows."""
+    starts: list[int] = []
+
+    def enter(name: str, _layer: nn.Module, _args: object) -> None:
+        recorder.path.append(name)
+        starts.append(len(recorder.operations))
+
+    def leave(name: str, layer: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
+        recorder.path.pop()
+        start = starts.pop()
+        if isinstance(layer, ChannelShuffle):
+            recorder.operations.append(
+                Operation(
+                    name=name,
+                    kind="shuffle",
+                    input_size=_size(args[0]),
+                    output_size=_size(output),
+                )
+            )
+        elif isinstance(layer, nn.ConvTranspose2d) and len(recorder.operations) == start + 1:
+            # PyTorch computes the uncropped output; what SAME drops is no part of the network.
+            recorder.operations[-1] = replace(recorder.operations[-1], output_size=_size(output))
+
+    return enter, leave
+
+
+def activations(module: nn.Module, image: Tensor) -> dict[str, Array]:
+    """Outputs of the layers that own weights, in order of execution, NHWC float32 on the host."""
+    found: dict[str, Array] = {}
+
+    def keep(name: str, layer: nn.Module, _args: object, output: Tensor) -> None:
+        if any(True for _ in layer.parameters(recurse=False)):
+            # A copy at once: the activation behind it may write in place.
+            found[name] = output.detach().permute(0, 2, 3, 1).float().cpu().numpy().copy()
+
+    with torch.no_grad(), _hooks(module, None, keep):
+        module(image)
+    return found
+
+
+@contextmanager
+def _hooks(
+    module: nn.Module, enter: Callable[..., None] | None, leave: Callable[..., None]
+) -> Iterator[None]:
+    handles = []
+    for name, layer in module.named_modules():
+        if enter is not None:
+            handles.append(
+                layer.register_forward_pre_hook(
+                    lambda layer, args, name=name: enter(name, layer, args)
+                )
+            )
+        handles.append(
+            layer.register_forward_hook(
+                lambda layer, args, output, name=name: leave(name, layer, args, output)
+            )
+        )
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
