@@ -1,0 +1,1 @@
+"""Template: a card, and the network in each framework."""

@@ -1,0 +1,1 @@
+"""ENet: what it is stands in `card`, its layers in `<framework>_net`."""

@@ -1,0 +1,1 @@
+"""ShuffleSeg: what it is stands in `card`, its layers in `<framework>_net`."""

@@ -1,0 +1,1 @@
+"""ShuffleSeg V2: what it is stands in `card`, its layers in `<framework>_net`."""

@@ -1,0 +1,1 @@
+"""Otsu threshold and largest component: the floor of the leaderboard."""
