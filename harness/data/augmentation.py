@@ -1,0 +1,215 @@
+"""Seeded augmentation of prepared slices, one call an epoch over the whole training array.
+
+All slices of a chunk are warped in one gather and changed in a few array operations: a loop over
+slices would cost more than the training step of a small network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft
+
+from harness.data.normalisation import per_slice
+from harness.errors import UsageError
+
+# Slices warped at once: bounds the memory of the gather (about 30 bytes a pixel).
+CHUNK = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strengths:
+    """How far a level goes. Angles in degrees, shift as a share of the field of view."""
+
+    rotation_deg: float
+    zoom: float
+    shift: float
+    gamma: float
+    bias: float
+    noise: float
+    remap: float = 0.0  # share of slices whose contrast is drawn anew
+    motion: float = 0.0  # share of slices with motion between k-space segments
+
+
+LEVELS = {
+    "basic": Strengths(rotation_deg=15, zoom=0.15, shift=0.06, gamma=0.3, bias=0.2, noise=0.03),
+    "strong": Strengths(
+        rotation_deg=45,
+        zoom=0.35,
+        shift=0.12,
+        gamma=0.6,
+        bias=0.5,
+        noise=0.12,
+        remap=0.5,
+        motion=0.2,
+    ),
+}
+
+
+def augment(
+    images: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    *,
+    level: str,
+    seed: int,
+    epoch: int,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Augmented copies of prepared slices; the same seed and epoch give the same bytes.
+
+    `images` is (n, h, w, 1) float32 normalised per slice, `masks` (n, h, w) uint8; the returned
+    arrays have the same shapes, and the images are normalised per slice again. Levels: `none`
+    returns the arrays themselves; `basic` = flips, quarter turns, small rotations, zoom, shift,
+    gamma, bias and noise; `strong` = further of each, plus random contrast (intensities remapped
+    by random curves, including inversion: domain randomisation as in SynthSeg, Billot et al.
+    2023, doi:10.1016/j.media.2023.102789) and motion between k-space segments.
+    Raises `UsageError` for an unknown level.
+    """
+    if level == "none":
+        return images, masks
+    if level not in LEVELS:
+        names = ["none", *LEVELS]
+        close = get_close_matches(level, names, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(names)}."
+        raise UsageError(f"augmentation level {level!r} is unknown: {hint}")
+    strengths = LEVELS[level]
+    new_images = np.empty_like(images)
+    new_masks = np.empty_like(masks)
+    for start in range(0, len(images), CHUNK):
+        part = slice(start, start + CHUNK)
+        rng = np.random.default_rng([seed, epoch, start])
+        warped, new_masks[part] = _warp(images[part, ..., 0], masks[part], strengths, rng)
+        new_images[part, ..., 0] = _change_intensities(warped, strengths, rng)
+    return new_images, new_masks
+
+
+def _warp(
+    images: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    strengths: Strengths,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    n, height, width = images.shape
+    matrices, shifts = _draw_transforms(n, height, width, strengths, rng)
+    y = np.arange(height, dtype=np.float32) - (height - 1) / 2
+    x = np.arange(width, dtype=np.float32) - (width - 1) / 2
+    m = matrices.astype(np.float32)[:, :, :, None, None]
+    s = shifts.astype(np.float32)[:, :, None, None]
+    source_y = m[:, 0, 0] * y[:, None] + m[:, 0, 1] * x[None, :] + s[:, 0] + (height - 1) / 2
+    source_x = m[:, 1, 0] * y[:, None] + m[:, 1, 1] * x[None, :] + s[:, 1] + (width - 1) / 2
+    return _sample(images, masks, source_y, source_x)
+
+
+def _draw_transforms(
+    n: int, height: int, width: int, strengths: Strengths, rng: np.random.Generator
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(n, 2, 2) matrices from output to input offsets and (n, 2) shifts in pixels."""
+    angle = np.deg2rad(rng.uniform(-strengths.rotation_deg, strengths.rotation_deg, n))
+    # A quarter turn of a slice that is not square would cut its ends off.
+    quarter = rng.integers(0, 4, n) if height == width else 2 * rng.integers(0, 2, n)
+    angle += quarter * (np.pi / 2)
+    zoom = np.exp(rng.uniform(-1, 1, n) * np.log1p(strengths.zoom))
+    flip = rng.choice([-1.0, 1.0], n)
+    cos, sin = np.cos(angle) / zoom, np.sin(angle) / zoom
+    matrices = np.stack([np.stack([cos, -sin * flip], 1), np.stack([sin, cos * flip], 1)], 1)
+    shifts = rng.uniform(-1, 1, (n, 2)) * strengths.shift * np.array([height, width])
+    return matrices, shifts
+
+
+def _sample(
+    images: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    source_y: NDArray[np.float32],
+    source_x: NDArray[np.float32],
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Images linearly, masks by the nearest pixel; outside lies the slice's own minimum."""
+    n, height, width = images.shape
+    outside = images.min(axis=(1, 2), keepdims=True)
+    # One padded border pixel holds what lies outside, so no index has to be tested.
+    padded = np.empty((n, height + 2, width + 2), dtype=np.float32)
+    padded[:] = outside
+    padded[:, 1:-1, 1:-1] = images
+    padded_masks = np.zeros(padded.shape, dtype=np.uint8)
+    padded_masks[:, 1:-1, 1:-1] = masks
+    y = np.clip(source_y + 1, 0, height + 0.999)
+    x = np.clip(source_x + 1, 0, width + 0.999)
+    y0, x0 = y.astype(np.int32), x.astype(np.int32)
+    fy, fx = y - y0, x - x0
+    row = width + 2
+    base = np.arange(n, dtype=np.int32)[:, None, None] * ((height + 2) * row)
+    corner = base + y0 * row + x0
+    flat = padded.ravel()
+    top = flat.take(corner) * (1 - fx) + flat.take(corner + 1) * fx
+    bottom = flat.take(corner + row) * (1 - fx) + flat.take(corner + row + 1) * fx
+    nearest = corner + (fy >= 0.5) * row + (fx >= 0.5)
+    return top * (1 - fy) + bottom * fy, padded_masks.ravel().take(nearest)
+
+
+def _change_intensities(
+    images: NDArray[np.float32], strengths: Strengths, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    if strengths.motion:
+        images = _each(images, rng, strengths.motion, _move)
+    low = images.min(axis=(1, 2), keepdims=True)
+    span = np.maximum(images.max(axis=(1, 2), keepdims=True) - low, 1e-6)
+    unit = (images - low) / span
+    if strengths.remap:
+        unit = _each(unit, rng, strengths.remap, _remap)
+    column = (len(images), 1, 1)
+    gamma = np.exp(rng.uniform(-1, 1, column) * strengths.gamma).astype(np.float32)
+    unit = np.power(unit, gamma) * _bias_fields(unit.shape, strengths.bias, rng)
+    level = rng.uniform(0, strengths.noise, column).astype(np.float32)
+    unit += level * rng.standard_normal(unit.shape, dtype=np.float32)
+    return per_slice(unit)
+
+
+def _each(
+    images: NDArray[np.float32],
+    rng: np.random.Generator,
+    share: float,
+    change: Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]],
+) -> NDArray[np.float32]:
+    chosen = rng.random(len(images)) < share
+    if chosen.any():
+        images = images.copy()
+        images[chosen] = change(images[chosen], rng)
+    return images
+
+
+def _bias_fields(
+    shape: tuple[int, ...], strength: float, rng: np.random.Generator
+) -> NDArray[np.float32]:
+    """exp of a random quadratic over the slice, (n, h, w)."""
+    n, height, width = shape
+    y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
+    x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
+    c = (rng.uniform(-1, 1, (5, n, 1, 1)) * strength).astype(np.float32)
+    return np.exp(c[0] * y + c[1] * x + 0.5 * (c[2] * y * y + c[3] * x * x + c[4] * x * y))
+
+
+def _remap(unit: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """Intensities in 0–1 through a random piecewise linear curve that keeps air at 0."""
+    knots = np.linspace(0.0, 1.0, 7)
+    remapped = np.empty_like(unit)
+    for index, image in enumerate(unit):
+        values = np.concatenate([[0.0], rng.uniform(0.05, 1.0, len(knots) - 1)])
+        remapped[index] = np.interp(image, knots, values)
+    return remapped
+
+
+def _move(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
+    """The slice shifts between segments of its k-space lines: ghosts and blur along them."""
+    n, height, width = images.shape
+    lines = fft.fftfreq(height)[None, :, None]
+    columns = fft.fftfreq(width)[None, None, :]
+    segments = 4
+    boundaries = np.abs(fft.fftfreq(height)) * 2 * segments
+    segment = np.clip(boundaries.astype(int), 0, segments - 1)
+    shift = rng.normal(0, 1.5, (n, segments, 2))
+    shift[:, 0] = 0.0  # the centre of k-space says where the head, and so the mask, is
+    phase = lines * shift[:, segment, 0][:, :, None] + columns * shift[:, segment, 1][:, :, None]
+    moved = fft.ifft2(np.asarray(fft.fft2(images)) * np.exp(-2j * np.pi * phase))
+    return np.real(np.asarray(moved)).astype(np.float32)

@@ -1,0 +1,55 @@
+"""Intensity normalisation by name.
+
+`per_slice` needs nothing but the slice at hand, as a scanner would. `per_pixel_std` is what the
+paper's published code did: mean and standard deviation of each pixel over the whole array. It
+looks at all slices of the test set at once, which no scanner can, and is offered for comparison.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.errors import UsageError
+
+Normalisation = Literal["per_slice", "per_pixel_std"]
+
+
+def per_slice(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, h, w) → zero mean and unit standard deviation of each slice; a constant slice → zeros."""
+    centred = images - images.mean(axis=(1, 2), keepdims=True, dtype=np.float64).astype(np.float32)
+    std = centred.std(axis=(1, 2), keepdims=True, dtype=np.float64)
+    # Rounding leaves a constant slice with a tiny spread; it must not be blown up to one.
+    floor = 1e-6 * np.abs(images).max(axis=(1, 2), keepdims=True, initial=0.0)
+    flat = std <= floor
+    return np.where(flat, 0.0, centred / np.where(flat, 1.0, std)).astype(np.float32)
+
+
+def per_pixel_std(images: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(n, h, w) → each pixel less its mean over the array, by its standard deviation there."""
+    mean = images.mean(axis=0, dtype=np.float64)
+    std = images.std(axis=0, dtype=np.float64)
+    flat = std <= 1e-6 * max(float(np.abs(images).max(initial=0.0)), 1e-30)
+    return np.where(flat, 0.0, (images - mean) / np.where(flat, 1.0, std)).astype(np.float32)
+
+
+def normalise(images: NDArray[np.float32], name: Normalisation) -> NDArray[np.float32]:
+    """Normalise (n, h, w) float32 by name. Raises `UsageError` for an unknown name."""
+    if name == "per_slice":
+        return per_slice(images)
+    if name == "per_pixel_std":
+        return per_pixel_std(images)
+    known = ", ".join(get_args(Normalisation))
+    raise UsageError(f"normalisation {name!r} is unknown: use one of {known}.")
+
+
+def warning(name: Normalisation) -> str | None:
+    """What must be said beside results that were made with this normalisation, if anything."""
+    if name == "per_pixel_std":
+        return (
+            "normalisation per_pixel_std uses statistics of the whole test set, as the paper's "
+            "code did; a scanner that sees one slice at a time cannot."
+        )
+    return None

@@ -1,0 +1,45 @@
+"""From rows of the slice table to the arrays that a network is trained on and asked about."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from harness.data.catalogue import Dataset
+from harness.data.fitting import FitMode, fit_masks
+from harness.data.fitting import fit as fit_images
+from harness.data.normalisation import Normalisation, normalise
+
+
+def prepare(
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    *,
+    height: int,
+    width: int,
+    fit: FitMode,
+    normalisation: Normalisation,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """Read, fit and normalise the slices of `rows`, in their order.
+
+    Returns images (n, height, width, 1) float32 and masks (n, height, width) uint8 of 0 and 1.
+    Slices are fitted first and normalised on the network's grid, one at a time unless the
+    normalisation itself looks at all of them. Raises `DataError` and `UsageError`.
+    """
+    images = np.empty((len(rows), height, width), dtype=np.float32)
+    masks = np.empty((len(rows), height, width), dtype=np.uint8)
+    stacks = rows["stack"].to_numpy()
+    indices = rows["slice"].to_numpy()
+    for stack in pd.unique(stacks):
+        places = np.flatnonzero(stacks == stack)
+        taken = indices[places]
+        fitted = fit_images(dataset.images(stack)[taken], height, width, fit)
+        # Stack by stack keeps the memory at the arrays' own size.
+        images[places] = (
+            normalise(fitted, normalisation) if normalisation == "per_slice" else fitted
+        )
+        masks[places] = fit_masks(dataset.masks(stack)[taken], height, width, fit)
+    if normalisation != "per_slice":
+        images = normalise(images, normalisation)
+    return images[..., None], masks

@@ -1,0 +1,49 @@
+"""Readers: each finds the cases of one common form of folder and reads no voxel."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from harness.data.cases import Case
+from harness.data.readers import bids, nifti_folder, nnunet, pairs
+from harness.errors import DataError, UsageError
+
+READERS: dict[str, Callable[[Path], list[Case]]] = {
+    "bids": bids.find_cases,
+    "nifti": nifti_folder.find_cases,
+    "pairs": pairs.find_cases,
+    "nnunet": nnunet.find_cases,
+}
+
+
+def detect_form(source: Path) -> str:
+    """The form of a source: bids, nifti, pairs, nnunet or arrays. Raises `DataError`."""
+    if not source.exists():
+        raise DataError(f"{source}: no such folder or file.")
+    if source.is_file():
+        if source.suffix.lower() != ".csv":
+            raise DataError(f"{source}: expected a folder, or a .csv file of image,mask pairs.")
+        return "pairs"
+    if (source / "imagesTr").is_dir():
+        return "nnunet"
+    if any(source.glob("X_*.npy")):
+        return "arrays"
+    if any(source.glob("sub-*/**/anat")):
+        return "bids"
+    if any(source.rglob("*.nii")) or any(source.rglob("*.nii.gz")):
+        return "nifti"
+    raise DataError(
+        f"{source}: holds no stacks in a known form (BIDS, NIfTI with masks, nnU-Net, X_*.npy); "
+        "see docs/data.md."
+    )
+
+
+def find_cases(source: Path, form: str) -> list[Case]:
+    """The cases of a source in one form. Raises `DataError` where there is none."""
+    if form not in READERS:
+        raise UsageError(f"form {form!r} is unknown: use one of {', '.join([*READERS, 'arrays'])}.")
+    cases = READERS[form](source)
+    if not cases:
+        raise DataError(f"{source}: holds no stacks in the form {form!r}; see docs/data.md.")
+    return cases

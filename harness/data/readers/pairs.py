@@ -1,0 +1,58 @@
+"""A CSV file of pairs: columns image and mask, and if wished subject, session, set, age.
+
+Paths are relative to the file. `gestational_age_weeks` and `stack` may be given too.
+"""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from harness.data.cases import Case
+from harness.errors import DataError
+
+
+def find_cases(source: Path) -> list[Case]:
+    """One case a row. Raises `DataError` where a column is missing or a path leaves the folder."""
+    root = source.parent
+    try:
+        with source.open(encoding="utf-8-sig", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{source}: cannot be read as a table ({error}).") from None
+    if not rows or not {"image", "mask"} <= rows[0].keys():
+        raise DataError(f"{source}: needs the columns image and mask and at least one row.")
+    cases = []
+    for number, row in enumerate(rows, start=2):
+        values = {key: (value or "").strip() for key, value in row.items() if key}
+        stem = Path(values["image"]).name.removesuffix(".gz").removesuffix(".nii")
+        cases.append(
+            Case(
+                stack=values.get("stack") or stem,
+                subject=values.get("subject") or stem,
+                session=values.get("session", ""),
+                image=_inside(root, values["image"], source, number),
+                mask=_inside(root, values["mask"], source, number) if values["mask"] else None,
+                source=values["image"],
+                set_name=values.get("set", ""),
+                gestational_age_weeks=_age(values, source, number),
+            )
+        )
+    return cases
+
+
+def _inside(root: Path, text: str, source: Path, number: int) -> Path:
+    path = Path(text)
+    if path.is_absolute() or ".." in path.parts:
+        raise DataError(
+            f"{source}, line {number}: {text!r} must be a path below the file's folder."
+        )
+    return root / path
+
+
+def _age(values: dict[str, str], source: Path, number: int) -> float | None:
+    text = values.get("gestational_age_weeks", "")
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise DataError(f"{source}, line {number}: {text!r} is no age in weeks.") from None
