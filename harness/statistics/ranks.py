@@ -1,0 +1,108 @@
+"""Ranks of networks, how sure they are, and the tiers that networks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.statistics.intervals import resampled_means
+from harness.statistics.paired import Floats, mid_ranks
+
+RANK_RESAMPLES = 1_000
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Ranks in the order of the columns given; 1 is best.
+
+    `low` and `high` are the 95 % interval of the rank over resampled subjects, `first` the
+    probability of rank 1 (ties shared), `stability` the mean Kendall τ between the ranking and
+    the resampled ones. `by_ranks` ranks each subject first and then the mean of these ranks;
+    `agreement` is Kendall's τ between the two ways, a check and not a second result.
+    """
+
+    rank: NDArray[np.int64]
+    low: NDArray[np.int64]
+    high: NDArray[np.int64]
+    first: Floats
+    stability: float | None
+    by_ranks: NDArray[np.int64]
+    agreement: float | None
+
+
+def competition_ranks(scores: Floats) -> NDArray[np.int64]:
+    """Ranks along the last axis, 1 for the highest; ties share the better rank (1, 2, 2, 4)."""
+    # Rounded, so that two columns that are equal but for the order of summation tie.
+    rounded = np.round(scores, 12)
+    return 1 + (rounded[..., None, :] > rounded[..., :, None]).sum(axis=-1)
+
+
+def kendall_tau(first: Floats, second: Floats) -> Floats:
+    """Kendall's τ-b along the last axis (leading axes broadcast); NaN where all values tie."""
+    a = np.sign(np.asarray(first)[..., :, None] - np.asarray(first)[..., None, :])
+    b = np.sign(np.asarray(second)[..., :, None] - np.asarray(second)[..., None, :])
+    concordance = (a * b).sum(axis=(-2, -1))
+    untied = (a**2).sum(axis=(-2, -1)) * (b**2).sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(untied > 0, concordance / np.sqrt(untied), np.nan)
+
+
+def ranking(
+    values: Floats, *, higher_is_better: bool, resamples: int = RANK_RESAMPLES, seed: int = 0
+) -> Ranking:
+    """Mean over subjects, then rank; `values` is (subjects, networks)."""
+    goodness = values if higher_is_better else -values
+    rank = competition_ranks(goodness.mean(axis=0))
+    resampled = competition_ranks(resampled_means(goodness, resamples, seed))
+    low, high = np.quantile(resampled, [0.025, 0.975], axis=0, method="inverted_cdf")
+    best = resampled == 1
+    first = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    taus = kendall_tau(rank.astype(np.float64), resampled.astype(np.float64))
+    taus = taus[np.isfinite(taus)]
+    each = np.stack([mid_ranks(np.round(-row, 12)) for row in goodness])
+    by_ranks = competition_ranks(-each.mean(axis=0))
+    agreement = kendall_tau(rank.astype(np.float64), by_ranks.astype(np.float64))
+    return Ranking(
+        rank=rank,
+        low=low.astype(np.int64),
+        high=high.astype(np.int64),
+        first=first,
+        stability=float(taus.mean()) if taus.size else None,
+        by_ranks=by_ranks,
+        agreement=float(agreement) if np.isfinite(agreement) else None,
+    )
+
+
+def tiers(order: Sequence[str], separated: set[frozenset[str]]) -> dict[str, tuple[int, ...]]:
+    """The tiers of each network; two networks share a tier exactly where they are not separated.
+
+    `order` holds the names from best to worst, `separated` the pairs that Holm tells apart. "Not
+    separated" is not transitive (A–B and B–C may be undecided while A beats C), so a network may
+    stand in several tiers: they are the largest sets with no separated pair (the compact display
+    of Piepho 2004), numbered from the one with the best members.
+    """
+    place = {name: index for index, name in enumerate(order)}
+    found: list[list[str]] = []
+
+    def grow(members: list[str], candidates: list[str], seen: list[str]) -> None:
+        # Bron & Kerbosch 1973: every set that cannot be enlarged, each once.
+        if not candidates and not seen:
+            found.append(members)
+        while candidates:
+            name = candidates[0]
+
+            def fits(other: str, name: str = name) -> bool:
+                return other != name and frozenset((name, other)) not in separated
+
+            grow([*members, name], [c for c in candidates if fits(c)], list(filter(fits, seen)))
+            candidates, seen = candidates[1:], [*seen, name]
+
+    grow([], list(order), [])
+    found.sort(key=lambda members: sorted(place[name] for name in members))
+    return {
+        name: tuple(1 + index for index, members in enumerate(found) if name in members)
+        for name in order
+    }
