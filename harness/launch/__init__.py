@@ -1,0 +1,1 @@
+"""Starts worker processes; the parent imports no framework."""

@@ -1,0 +1,76 @@
+"""The environment of a worker, set before any framework is imported."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal, get_args
+
+from harness.errors import EnvironmentFault, UsageError
+from harness.registry import KERAS_ENGINES
+
+DeviceChoice = Literal["auto", "cpu", "cuda"]
+ROOT = Path(__file__).parents[2]
+
+
+def usable_cores() -> list[int]:
+    """Cores that this process may run on."""
+    return sorted(os.sched_getaffinity(0))
+
+
+def gpu_present() -> bool:
+    """Whether the NVIDIA driver shows a GPU; asks the driver's files, not a framework."""
+    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+
+
+def planned_device(choice: str) -> Literal["cpu", "cuda"]:
+    """Where cells would run, without asking whether they may. Raises `UsageError`."""
+    if choice not in get_args(DeviceChoice):
+        raise UsageError(f"--device {choice!r}: expected auto, cpu or cuda.")
+    if choice == "auto":
+        return "cuda" if gpu_present() else "cpu"
+    return "cuda" if choice == "cuda" else "cpu"
+
+
+def worker_threads(threads: int) -> int:
+    """Equal thread counts for all frameworks: those asked for, or one a usable core.
+
+    Raises `EnvironmentFault` where more are asked for than there are cores.
+    """
+    cores = len(usable_cores())
+    if threads > cores:
+        raise EnvironmentFault(
+            f"the protocol asks for {threads} threads, this process may use {cores} cores: lower "
+            "measuring.threads."
+        )
+    return threads or cores
+
+
+def worker_environment(
+    backend: str, device: str, threads: int, cache: Path | None
+) -> dict[str, str]:
+    """Variables for one worker. `cache` keeps XLA's compilations; None for published timings."""
+    count = str(threads)
+    variables = dict(os.environ) | {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "TF_NUM_INTRAOP_THREADS": count,
+        "TF_NUM_INTEROP_THREADS": "1",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "TF_FORCE_GPU_ALLOW_GROWTH": "true",
+        "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
+        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        "PYTHONHASHSEED": "0",
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
+    }
+    if backend in KERAS_ENGINES:
+        variables["KERAS_BACKEND"] = KERAS_ENGINES[backend]
+    if device == "cpu":
+        variables |= {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu"}
+    if cache is not None:
+        variables |= {
+            "JAX_COMPILATION_CACHE_DIR": str(cache),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+        }
+    return variables

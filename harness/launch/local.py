@@ -1,0 +1,222 @@
+"""Runs jobs on this machine, one worker process at a time: timings never share the machine.
+
+The parent holds the time and memory limits, and writes the record of a worker that died.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import psutil
+
+from harness import atomic, records, remeasuring
+from harness.cell_record import make_record
+from harness.data.catalogue import open_dataset
+from harness.errors import EXIT_INTERRUPTED
+from harness.job import Job
+from harness.launch.environment import usable_cores, worker_environment, worker_threads
+from harness.record_schema import CellKey, Status
+
+Report = Callable[[dict[str, Any]], None]
+POLL_SECONDS = 0.2
+# After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
+GRACE_SECONDS = 120.0
+
+
+class Interrupted(Exception):
+    """The user pressed Ctrl-C; all state is saved."""
+
+
+class Faulty(Exception):
+    """The worker refused the whole job; carries the sentence and the exit code."""
+
+    def __init__(self, reason: str, exit_code: int) -> None:
+        super().__init__(reason)
+        self.exit_code = exit_code
+
+
+@dataclass
+class Watch:
+    """What the parent knows of one worker."""
+
+    started: list[CellKey] = field(default_factory=list)
+    finished: list[CellKey] = field(default_factory=list)
+    cell_start: float = field(default_factory=time.monotonic)
+    ended_by: tuple[Status, str] | None = None
+    fault: tuple[str, int] | None = None
+
+    @property
+    def current(self) -> CellKey | None:
+        """The cell that was started and has not ended."""
+        return next((cell for cell in self.started if cell not in self.finished), None)
+
+    def take(self, event: dict[str, Any], cells: Sequence[CellKey]) -> None:
+        """Note an event of the worker."""
+        kind = event["event"]
+        if kind == "fault":
+            self.fault = (event["reason"], event["exit_code"])
+        elif kind in ("start", "done", "busy"):
+            cell = next(
+                c for c in cells if (c.network, c.seed) == (event["network"], event["seed"])
+            )
+            self.cell_start = time.monotonic()
+            (self.started if kind == "start" else self.finished).append(cell)
+
+
+def run_jobs(jobs: Sequence[Job], report: Report) -> None:
+    """Do all jobs. Raises `Interrupted` or `Faulty`; a cell that fails is a record and no error."""
+    for job in jobs:
+        waiting = list(job.cells)
+        while waiting:
+            report({"event": "worker", "backend": job.backend, "cells": len(waiting)})
+            watch = _run_worker(job.model_copy(update={"cells": tuple(waiting)}), report)
+            if watch.fault:
+                raise Faulty(*watch.fault)
+            # A worker that dies before its first cell would die for the next one too, but each
+            # cell gets its own record: a framework may fail on one network only.
+            lost = watch.current or (waiting[0] if not watch.finished else None)
+            if lost is not None:
+                status, reason = watch.ended_by or ("crashed", "the worker ended without a word")
+                _record_loss(job, lost, status, reason)
+                report({"event": "done", "network": lost.network, "status": status})
+                watch.finished.append(lost)
+            waiting = [cell for cell in waiting if cell not in watch.finished]
+
+
+def _run_worker(job: Job, report: Report) -> Watch:
+    folder = records.work_folder(job.results, job.machine, job.cells[0])
+    atomic.write_json(folder / "job.json", job.model_dump(mode="json"))
+    threads = worker_threads(job.threads)
+    quick = job.protocol.measuring.profile == "quick"
+    cache = job.results.absolute() / records.WORK / "xla" if quick else None
+    read_end, write_end = os.pipe()
+    with (folder / "log.txt").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "harness.cell", str(folder / "job.json"), str(write_end)],
+            env=worker_environment(job.backend, job.device, threads, cache),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=(write_end,),
+            start_new_session=True,
+        )
+    os.close(write_end)
+    if job.device == "cpu":
+        psutil.Process(process.pid).cpu_affinity(usable_cores()[:threads])
+    events: queue.Queue[dict[str, Any]] = queue.Queue()
+    reader = threading.Thread(target=_read_events, args=(os.fdopen(read_end), events))
+    reader.start()
+    watch = Watch()
+    try:
+        _watch(process, job, events, watch, report)
+    except KeyboardInterrupt:
+        _interrupt(process)
+        raise Interrupted from None
+    finally:
+        _kill(process)
+        reader.join()
+    while not events.empty():
+        _take(events.get(), job, watch, report)
+    if process.returncode == EXIT_INTERRUPTED:
+        raise Interrupted
+    if watch.ended_by is None:
+        watch.ended_by = ("crashed", _death(process.returncode, folder / "log.txt"))
+    return watch
+
+
+def _read_events(pipe: IO[str], events: queue.Queue[dict[str, Any]]) -> None:
+    with pipe:
+        for line in pipe:
+            try:
+                events.put(json.loads(line))
+            except ValueError:
+                # A worker killed in the middle of a line: its exit code tells the rest.
+                return
+
+
+def _take(event: dict[str, Any], job: Job, watch: Watch, report: Report) -> None:
+    watch.take(event, job.cells)
+    if event["event"] != "fault":
+        report(event)
+
+
+def _watch(
+    process: subprocess.Popen[bytes],
+    job: Job,
+    events: queue.Queue[dict[str, Any]],
+    watch: Watch,
+    report: Report,
+) -> None:
+    """Pass on events until the worker ends or passes a limit."""
+    limits = job.protocol.limits
+    while process.poll() is None:
+        try:
+            _take(events.get(timeout=POLL_SECONDS), job, watch, report)
+            continue
+        except queue.Empty:
+            pass
+        taken = time.monotonic() - watch.cell_start
+        if taken > limits.cell_seconds:
+            watch.ended_by = ("timeout", f"took more than {limits.cell_seconds:g} s")
+        elif limits.memory_gb and (used := _memory_gb(process.pid)) > limits.memory_gb:
+            watch.ended_by = (
+                "oom",
+                f"took {used:.1f} GB of memory, the limit is {limits.memory_gb:g} GB",
+            )
+        if watch.ended_by:
+            _kill(process)
+            return
+
+
+def _memory_gb(pid: int) -> float:
+    try:
+        root = psutil.Process(pid)
+        family = [root, *root.children(recursive=True)]
+        return sum(member.memory_info().rss for member in family) / 1e9
+    except psutil.Error:
+        return 0.0
+
+
+def _interrupt(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait(GRACE_SECONDS)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        _kill(process)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    # The whole session: a framework may have started processes of its own.
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def _death(code: int, log: Path) -> str:
+    if code < 0:
+        return f"the worker was ended by {signal.Signals(-code).name}, see {log.name}"
+    tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    if code == 0:
+        return "the worker ended without a record"
+    return f"the worker ended with exit code {code}: {tail[-1] if tail else 'no output'}"
+
+
+def _record_loss(job: Job, cell: CellKey, status: Status, reason: str) -> None:
+    if remeasuring.lose(job, cell, status, reason):
+        return
+    record = make_record(
+        job, cell, open_dataset(job.dataset), status=status, reason=reason, versions={}
+    )
+    records.commit(job.results, record)

@@ -1,0 +1,1 @@
+"""Latency, memory, operations and machine state: figures that survive a hostile reader."""

@@ -1,0 +1,155 @@
+"""Gates: what must hold before a latency is believed.
+
+Each returns a sentence that says what is wrong, or None. A failed gate makes the measurement
+`invalid`; it is kept, with the sentence, and never published.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from statistics import median
+from time import perf_counter, sleep
+from typing import Any
+
+import numpy as np
+
+from backends.contract import Array, Inference
+from harness.measuring.inputs import is_repeat
+from harness.measuring.timer import time_query
+
+# Winograd's F(2×2, 3×3) needs 2.25 times fewer multiplications than the definition that we count.
+WINOGRAD_SAVING = 2.25
+HIDDEN_SHARE = 0.2  # (p.) of a query that may still run after its stop stamp
+CACHED_RATIO = 1.5  # (p.) new inputs may be this much slower than repeated ones
+SLACK_MS = 0.05  # (p.) below this, differences between queries are the host's own noise
+GROWTH_TOLERANCE = 0.05
+# (p.) Logits that differ by less than this share of the greatest are a tie that rounding decides.
+TIE_SHARE = {"float32": 1e-3, "tf32": 1e-2}
+TIE_SHARE_REDUCED = 0.1
+AUDITS = 3
+
+
+def compiled(before: int, after: int) -> str | None:
+    """Compilation inside the timed region."""
+    if after == before:
+        return None
+    return f"the backend compiled {after - before} time(s) inside the timed region."
+
+
+def hidden_work(inference: Inference, read: Callable[[Any], Any]) -> str | None:
+    """Work that goes on after the stop stamp: the synchronisation does not synchronise.
+
+    Compares reading a result at once with reading one after a wait that is long enough for any
+    work to end; what the first takes longer is work that the stamps did not see. A finding counts
+    only if a second look confirms it, since other processes can delay a read too.
+    """
+    finding = None
+    for _ in range(2):
+        hidden_ms, total_ms = _hidden_ms(inference, read)
+        if hidden_ms <= max(SLACK_MS, HIDDEN_SHARE * total_ms):
+            return None
+        finding = (
+            f"the device was still working at the stop stamp: {hidden_ms:.2f} of "
+            f"{total_ms:.2f} ms came after it."
+        )
+    return finding
+
+
+def _hidden_ms(inference: Inference, read: Callable[[Any], Any]) -> tuple[float, float]:
+    """Medians of the work after the stop stamp and of the whole query."""
+    totals, hidden = [], []
+    for _ in range(AUDITS):
+        latency_ns, result = time_query(inference)
+        at_once = _seconds(read, result)
+        total = latency_ns / 1e9 + at_once
+        _, result = time_query(inference)
+        sleep(max(0.005, 1.5 * total))
+        hidden.append(at_once - _seconds(read, result))
+        totals.append(total)
+    return 1e3 * median(hidden), 1e3 * median(totals)
+
+
+def _seconds(read: Callable[[Any], Any], result: Any) -> float:
+    start = perf_counter()
+    read(result)
+    return perf_counter() - start
+
+
+def remembered(latency_ns: Array) -> str | None:
+    """Answers from a cache: repeated inputs come out much faster than new ones."""
+    repeated = np.array([is_repeat(query) for query in range(len(latency_ns))])
+    if not repeated.any():
+        return None
+    new_ms = float(np.median(latency_ns[~repeated])) / 1e6
+    again_ms = float(np.median(latency_ns[repeated])) / 1e6
+    if new_ms <= CACHED_RATIO * again_ms + SLACK_MS:
+        return None
+    return (
+        f"the backend remembers answers: {new_ms:.2f} ms for new inputs, {again_ms:.2f} ms for "
+        "repeated ones."
+    )
+
+
+def faster_than_the_device(
+    flops: int | None, batch: int, median_ms: float, peak_flops: float | None
+) -> str | None:
+    """More operations a second than the device reached on a matrix product in this run."""
+    if flops is None or peak_flops is None:
+        return None
+    reached = flops * batch / (median_ms / 1e3)
+    if reached <= WINOGRAD_SAVING * peak_flops:
+        return None
+    return (
+        f"{reached / 1e9:.0f} GFLOP/s is more than the device can do "
+        f"(peak {peak_flops / 1e9:.0f} GFLOP/s on a matrix product): the work was not done."
+    )
+
+
+def other_masks(masks: Array, logits: Array, precision: str) -> str | None:
+    """Timed masks (n, h, w) that differ from the evaluated logits (n, h, w, classes).
+
+    A pixel whose two greatest logits differ by less than a small share of the greatest is left
+    out: rounding, which differs between plans, decides it.
+    """
+    if masks.shape != logits.shape[:3]:
+        return f"the timed masks have shape {masks.shape}, expected {logits.shape[:3]}."
+    ranked = np.sort(logits, axis=-1)
+    margin = ranked[..., -1] - ranked[..., -2]
+    tie = TIE_SHARE.get(precision, TIE_SHARE_REDUCED) * float(np.abs(logits).max())
+    wrong = (masks != logits.argmax(-1)) & (margin > tie)
+    if not wrong.any():
+        return None
+    return (
+        f"the timed run gave other masks than the evaluation: {int(wrong.sum())} of "
+        f"{wrong.size} pixels differ."
+    )
+
+
+def throughput_falls(median_ms_by_batch: Mapping[int, float]) -> dict[int, str]:
+    """Batch sizes at which an image takes over 5 % longer than at the batch size before."""
+    batches = sorted(median_ms_by_batch)
+    found = {}
+    for smaller, larger in pairwise(batches):
+        before = median_ms_by_batch[smaller] / smaller
+        after = median_ms_by_batch[larger] / larger
+        if after > (1 + GROWTH_TOLERANCE) * before:
+            found[larger] = (
+                f"an image takes {after:.2f} ms at batch size {larger}, "
+                f"{before:.2f} ms at {smaller}: throughput falls."
+            )
+    return found
+
+
+def memory_shrinks(peak_bytes_by_batch: Mapping[int, int]) -> dict[int, str]:
+    """Batch sizes whose peak memory is over 5 % below that of the batch size before."""
+    batches = sorted(peak_bytes_by_batch)
+    found = {}
+    for smaller, larger in pairwise(batches):
+        before, after = peak_bytes_by_batch[smaller], peak_bytes_by_batch[larger]
+        if after < (1 - GROWTH_TOLERANCE) * before:
+            found[larger] = (
+                f"the peak is {after} bytes at batch size {larger}, {before} at {smaller}: "
+                "memory shrinks."
+            )
+    return found
