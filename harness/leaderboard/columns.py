@@ -1,0 +1,167 @@
+"""The columns of the leaderboard: what each is called, its unit, and which direction is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+SETS = ("normal", "challenging")
+SET_TITLES = {"normal": "Normal", "challenging": "Challenging"}
+MISSING = "–"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column. `label` is the short header below its group, `title` says all of it."""
+
+    key: str
+    group: str
+    label: str
+    title: str
+    better: Literal["higher", "lower"] | None = None
+    shown: bool = False
+    published: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """One value of a row. `number` is in the column's unit; None has its reason in `note`.
+
+    `interval` is a 95 % confidence interval in the same unit, `below` a second, smaller line.
+    """
+
+    number: float | None
+    text: str
+    note: str = ""
+    interval: tuple[float, float] | None = None
+    below: str = ""
+
+
+def absent(note: str = "", text: str = MISSING) -> Value:
+    """A value that is not known, with the reason."""
+    return Value(number=None, text=text, note=note)
+
+
+def rounded(number: float | None, digits: int, note: str = "", none: str = "") -> Value:
+    """A number with fixed digits and thousands separators; None becomes an absence."""
+    if number is None:
+        return absent(none or note)
+    return Value(number=number, text=f"{number:,.{digits}f}", note=note)
+
+
+def significant(number: float | None, note: str = "", none: str = "") -> Value:
+    """A positive number with three significant digits, never in exponent form."""
+    if number is None:
+        return absent(none or note)
+    digits = 0 if number >= 100 else 1 if number >= 10 else 2 if number >= 1 else 3
+    return rounded(number, digits, note)
+
+
+def per_cent(fraction: float | None, note: str = "", none: str = "") -> Value:
+    """A fraction as per cent with the paper's two digits."""
+    return rounded(None if fraction is None else 100 * fraction, 2, note, none)
+
+
+def _accuracy(set_name: str) -> list[Column]:
+    title = SET_TITLES[set_name]
+    where = f"{title.lower()} set"
+
+    def column(name: str, label: str, text: str, **options) -> Column:
+        return Column(
+            key=f"{set_name}_{name}", group=title, label=label, title=f"{text}, {where}", **options
+        )
+
+    normal = set_name == "normal"
+    brain = "mean over slices with brain"
+    return [
+        column("rank", "Rank", "Rank by mean Dice over subjects within the backend, with its 95 % "
+               "interval and tiers", better="lower", shown=True),
+        column("dice", "Dice %", f"Dice of the brain, {brain}", better="higher", shown=True),
+        column("iou", "IoU %", f"IoU of the brain, {brain}", better="higher"),
+        column("nsd", "NSD %", f"Surface Dice at the protocol's tolerance, {brain}",
+               better="higher"),
+        column("hd95_mm", "HD95 mm", f"95th-percentile Hausdorff distance, {brain}",
+               better="lower", shown=normal),
+        column("missed", "Missed", "Slices whose brain was missed altogether", better="lower",
+               shown=True),
+        column("false_alarm", "False alarms", "Slices without brain in which one was found",
+               better="lower"),
+        column("subject_dice", "Dice, subjects %", "Dice of the brain, mean over subjects",
+               better="higher"),
+        column("dice_all", "Dice, all slices %", "Dice of the brain, mean over all slices",
+               better="higher"),
+        column("paper_dice", "aDice %", "Mean of background's and brain's Dice, as in the paper",
+               better="higher"),
+        column("published_dice", "aDice % (paper)", "Dice printed in the paper", published=True),
+        column("paper_iou", "aIoU %", "Mean of background's and brain's IoU, as in the paper",
+               better="higher"),
+        column("published_iou", "aIoU % (paper)", "IoU printed in the paper", published=True),
+    ]  # fmt: skip
+
+
+def _latency() -> list[Column]:
+    columns = []
+    for quantity, title, text in (
+        ("end_to_end", "End to end", "image on the host to mask on the host"),
+        ("forward", "Forward", "image on the device to logits on the device"),
+    ):
+        for key, label, name in (
+            ("p50_ms", "p50 ms", "Median latency"),
+            ("p90_ms", "p90 ms", "90th-percentile latency (MLPerf's early-stopping estimate)"),
+        ):
+            columns.append(
+                Column(
+                    key=f"{quantity}_{key}",
+                    group=title,
+                    label=label,
+                    title=f"{name}, batch 1, {text}",
+                    better="lower",
+                    shown=quantity == "end_to_end",
+                )
+            )
+    group = columns[-1].group
+    return [
+        *columns,
+        Column(key="forward_mean_ms", group=group, label="mean ms",
+               title="Mean forward latency at batch 1, the paper's quantity", better="lower"),
+        Column(key="published_latency_ms", group=group, label="mean ms (paper)",
+               title="Mean latency printed in the paper, on its own GPU", published=True),
+        Column(key="first_call_ms", group=group, label="First call ms",
+               title="First forward call, start-up cost included", better="lower"),
+        Column(key="compile_ms", group=group, label="Compile ms",
+               title="Compilation ahead of the first call", better="lower"),
+    ]  # fmt: skip
+
+
+MEMORY = {
+    "device_peak_bytes": ("GPU peak MiB", "Peak memory of the process on the GPU"),
+    "reserved_peak_bytes": ("Reserved MiB", "Peak of the framework's memory pool"),
+    "allocated_peak_bytes": ("Allocated MiB", "Peak of the live tensors, by the framework"),
+    "rss_peak_bytes": ("Host peak MiB", "Peak host memory, minus the imports' share"),
+    "parameters_bytes": ("Parameters MiB", "Memory of the weights"),
+}
+
+_COST = [
+    Column(key="parameters", group="Cost", label="Parameters", title="Trainable parameters",
+           better="lower", shown=True),
+    Column(key="published_parameters", group="Cost", label="Parameters (paper)",
+           title="Trainable parameters printed in the paper", published=True),
+    Column(key="gflops", group="Cost", label="GFLOPs", better="lower", shown=True,
+           title="2 per multiply-add of convolutions, at the protocol's input size"),
+    Column(key="paper_convention_gflops", group="Cost", label="GFLOPs, paper's count",
+           title="Operations as TensorFlow's profiler counts, at the protocol's input size",
+           better="lower"),
+    Column(key="published_gflops", group="Cost", label="GFLOPs (paper)", published=True,
+           title="Operations printed in the paper, at 256×256"),
+    *(
+        Column(key=key.removesuffix("_bytes") + "_mib", group="Cost", label=label, title=title,
+               better="lower")
+        for key, (label, title) in MEMORY.items()
+    ),
+]  # fmt: skip
+
+COLUMNS: tuple[Column, ...] = (
+    *(column for set_name in SETS for column in _accuracy(set_name)),
+    *_latency(),
+    *_COST,
+)

@@ -1,0 +1,124 @@
+"""The leaderboard as CSV, JSON and the paper's Table 1 in LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.leaderboard.boards import Board
+from harness.leaderboard.columns import COLUMNS, MISSING
+from harness.leaderboard.rows import Row
+
+JSON_SCHEMA_VERSION = 1
+IDENTITY_KEYS = ("dataset", "dataset_hash", "protocol", "protocol_hash", "machine")
+ROW_KEYS = ("network", "title", "backend", "plan", "precision", "status", "reason", "stamp")
+
+
+def table(boards: Sequence[Board], results: Path) -> list[dict[str, Any]]:
+    """One flat mapping a row, numbers unrounded in the unit that the key names."""
+    return [
+        _identity(board)
+        | {name: getattr(row, name) for name in ROW_KEYS}
+        | {"flags": "; ".join(row.flags)}
+        | {column.key: _number(row, column.key) for column in COLUMNS}
+        | {"command": row.cell.records[0].command if row.cell else ""}
+        | {"record": _path(row, results)}
+        for board in boards
+        for row in board.rows
+    ]
+
+
+def to_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows as CSV with a header; what is unknown is empty."""
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({key: _inert(value) for key, value in row.items()} for row in rows)
+    return buffer.getvalue()
+
+
+def to_json(rows: list[dict[str, Any]]) -> str:
+    """Rows as strict JSON; what is unknown is null."""
+    columns = {
+        column.key: {"group": column.group, "title": column.title, "better": column.better}
+        for column in COLUMNS
+    }
+    content = {"schema_version": JSON_SCHEMA_VERSION, "columns": columns, "rows": rows}
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def to_latex(boards: Sequence[Board]) -> str:
+    """The paper's Table 1 from our records: its Dice and IoU convention, its mean latency."""
+    return "\n".join(_latex_table(board) for board in boards)
+
+
+def _identity(board: Board) -> dict[str, str]:
+    machine = {"machine": board.machine.name}
+    return {name: getattr(board, name) for name in IDENTITY_KEYS[:-1]} | machine
+
+
+def _number(row: Row, key: str) -> float | None:
+    value = row.values.get(key)
+    return value.number if value else None
+
+
+def _path(row: Row, results: Path) -> str:
+    if row.cell is None:
+        return ""
+    folder = row.cell.stored[0].folder.relative_to(results)
+    return (Path(results.resolve().name) / folder / "record.json").as_posix()
+
+
+def _inert(value: Any) -> Any:
+    """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
+        return f"'{value}"
+    return value
+
+
+_LATEX_KEYS = (
+    "normal_paper_dice",
+    "normal_paper_iou",
+    "challenging_paper_dice",
+    "challenging_paper_iou",
+    "paper_convention_gflops",
+    "parameters",
+    "forward_mean_ms",
+)
+
+
+def _latex_table(board: Board) -> str:
+    lines = [
+        f"% {_latex(board.title)}",
+        f"% data set {board.dataset_hash}, protocol {board.protocol_hash}",
+        r"\begin{tabular}{llrrrrrrr}",
+        r"\hline",
+        r" & & \multicolumn{2}{c}{Normal} & \multicolumn{2}{c}{Challenging} & & & \\",
+        r"Network & Backend & aDice & aIoU & aDice & aIoU & GFLOPs & Parameters & Latency (ms) \\",
+        r"\hline",
+    ]
+    for row in board.rows:
+        cells = [_cell(row, key) for key in _LATEX_KEYS]
+        if row.status != "ok":
+            cells[0] = _latex(row.status_title)
+        name = [_latex(row.title), _latex(f"{row.backend_title} {row.plan}".strip())]
+        lines.append(" & ".join([*name, *cells]) + r" \\")
+    return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
+
+
+def _cell(row: Row, key: str) -> str:
+    value = row.values.get(key)
+    if value is None or value.number is None:
+        return "--"
+    spread = value.note.partition(" ms")[0] if value.note.startswith("±") else ""
+    return _latex(f"{value.text} {spread}".strip()).replace("±", r"$\pm$").replace(MISSING, "--")
+
+
+def _latex(text: str) -> str:
+    special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+    special |= {char: f"\\{char}" for char in "&%$#_{}"}
+    return "".join(special.get(char, char) for char in text)

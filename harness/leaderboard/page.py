@@ -1,0 +1,191 @@
+"""Boards to files: the page, the exports and the figures, each a pure function of the records."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from harness.errors import EnvironmentFault, RecordError
+from harness.leaderboard import exports, palette
+from harness.leaderboard.boards import Board, build_boards
+from harness.leaderboard.claims import claims
+from harness.leaderboard.columns import MISSING, SET_TITLES, SETS
+from harness.leaderboard.curves import memory_bars, training_curves
+from harness.leaderboard.details import details, environments
+from harness.leaderboard.figures import batch_sweep, latency_versus_dice
+from harness.leaderboard.overlays import overlays
+from harness.leaderboard.provenance import what_was_run
+from harness.leaderboard.robustness import robustness
+from harness.leaderboard.rows import backend_title
+from harness.leaderboard.scanner import DEADLINE_MS, LEAST_DICE, SET, candidates
+from harness.leaderboard.standings import with_standings
+from harness.leaderboard.svg import to_pdf
+from harness.leaderboard.verdict import verdict
+from harness.records import load_galleries, load_records
+
+TEMPLATES = Path(__file__).parent / "templates"
+PAGE = "index.html"
+VERDICT_SIGNS = {
+    "better": "+",
+    "worse": "−",
+    "equivalent": "=",
+    "undecided": "?",
+    "undefined": "·",
+}
+LINK_TO_RESULTS = "../"
+
+
+def render(
+    results: Path,
+    *,
+    dataset: str | None = None,
+    protocol: str | None = None,
+    link: str = LINK_TO_RESULTS,
+    pdf: bool = False,
+) -> dict[str, bytes]:
+    """All files of the report by their path below the output folder.
+
+    The same records give the same bytes; the output folder's place does not matter. `link` leads
+    from the page to the folder that holds `results`; `pdf` adds each figure for a paper. Raises
+    `RecordError` and `UsageError`.
+    """
+    boards = build_boards(
+        load_records(results), load_galleries(results), dataset=dataset, protocol=protocol
+    )
+    views = [_view(board, results) for board in boards]
+    rows = exports.table(boards, results)
+    files = {
+        PAGE: _page(views, link).encode(),
+        "leaderboard.csv": exports.to_csv(rows).encode(),
+        "leaderboard.json": exports.to_json(rows).encode(),
+        "table1.tex": exports.to_latex(boards).encode(),
+    }
+    for view in views:
+        for drawing in view["figures"]:
+            path = f"figures/{view['board'].id}/{drawing.name}"
+            files[f"{path}.svg"] = f"{drawing.svg}\n".encode()
+            if pdf:
+                files[f"{path}.pdf"] = to_pdf(drawing.draw())
+    return files
+
+
+def write(files: Mapping[str, bytes], out: Path) -> None:
+    """Write the files below `out` and drop figures of an earlier report that are gone.
+
+    Raises `EnvironmentFault` where the folder cannot be written.
+    """
+    try:
+        for name, content in files.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        for path in (out / "figures").rglob("*.*"):
+            if path.is_file() and path.relative_to(out).as_posix() not in files:
+                path.unlink()
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{error.filename or out}: cannot be written ({error.strerror}); choose another folder "
+            "with --out."
+        ) from None
+
+
+def differences(files: Mapping[str, bytes], out: Path) -> list[str]:
+    """Names of the files below `out` that are absent or are not what the records give."""
+    if not out.is_dir():
+        raise RecordError(f"{out}: no such folder; `fetalbench report` makes one.")
+    return [
+        name
+        for name, content in files.items()
+        if not (out / name).is_file() or (out / name).read_bytes() != content
+    ]
+
+
+def _view(plain: Board, results: Path) -> dict[str, Any]:
+    board, standings = with_standings(plain)
+    labels, found = environments(board)
+    figures = [
+        *latency_versus_dice(board),
+        *batch_sweep(board),
+        *memory_bars(board),
+        *training_curves(board),
+        *robustness(board),
+    ]
+    return {
+        "board": board,
+        "verdict": verdict(board, standings),
+        "standings": standings,
+        "claims": claims(board, standings),
+        "reference_title": backend_title(standings.reference),
+        "candidates": candidates(board),
+        "figures": figures,
+        "overlays": overlays(board),
+        "details": details(board, labels, results),
+        "environments": found,
+        "run": what_was_run(board),
+        "best": _best(board),
+    }
+
+
+def _best(board: Board) -> dict[str, float]:
+    """The best number of each column that has a direction and where one network alone is best."""
+    best = {}
+    for column in board.columns:
+        found = [
+            (row.values[column.key].number, row.network)
+            for row in board.rows
+            if column.better and column.key in row.values
+        ]
+        numbers = [number for number, _ in found if number is not None]
+        if numbers:
+            top = max(numbers) if column.better == "higher" else min(numbers)
+            holders = {network for number, network in found if number == top}
+            if len(holders) == 1 and len(set(numbers)) > 1:
+                best[column.key] = top
+    return best
+
+
+def _page(views: Sequence[dict[str, Any]], link: str) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals.update(MISSING=MISSING, SETS=SETS, SET_TITLES=SET_TITLES, link=link)
+    environment.globals.update(
+        DEADLINE_MS=f"{DEADLINE_MS:g}",
+        LEAST_DICE=f"{LEAST_DICE:g}",
+        SCANNER_SET=SET,
+        VERDICT_SIGNS=VERDICT_SIGNS,
+    )
+    environment.filters["svg"] = _inline
+    columns = {column.key: None for view in views for column in view["board"].columns}
+    css = environment.get_template("page.css.j2").render(
+        columns=list(columns), scheme=palette.SCHEME, palette=palette
+    )
+    script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
+    return environment.get_template("page.html.j2").render(
+        views=views,
+        css=Markup(css),
+        css_hash=_hash(css),
+        script=Markup(script),
+        script_hash=_hash(script),
+    )
+
+
+def _hash(text: str) -> str:
+    """The source expression by which the page's policy allows this text and no other."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _inline(svg: str) -> Markup:
+    """SVG that matplotlib wrote, and whose texts its XML writer escaped."""
+    return Markup(svg)

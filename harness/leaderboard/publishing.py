@@ -1,0 +1,74 @@
+"""A folder that any static web host can serve: the report, its records and a card image."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from harness.errors import UsageError
+from harness.leaderboard import palette
+from harness.leaderboard.boards import build_boards
+from harness.leaderboard.page import render
+from harness.leaderboard.standings import with_standings
+from harness.leaderboard.verdict import verdict
+from harness.records import load_galleries, load_records
+
+CARD = "card.png"
+CARD_PIXELS = (1200, 630)
+DPI = 100
+
+
+def published_files(results: Path) -> dict[str, bytes]:
+    """The report with links to records inside the folder, the records' JSON, and the card.
+
+    Masks, samples and weights stay behind: the page shows what it needs of them. Raises
+    `RecordError` and `UsageError`.
+    """
+    files = render(results, link="")
+    name = results.resolve().name
+    for stored in load_records(results):
+        path = stored.folder / "record.json"
+        files[f"{name}/{path.relative_to(results).as_posix()}"] = path.read_bytes()
+    # Without it GitHub Pages would pass the folder through Jekyll.
+    files[".nojekyll"] = b""
+    files[CARD] = card(results)
+    return files
+
+
+def card(results: Path) -> bytes:
+    """The verdict on the largest board as a PNG of 1200×630, the size that links preview at."""
+    largest = build_boards(load_records(results), load_galleries(results))[0]
+    board, standings = with_standings(largest)
+    found = verdict(board, standings)
+    settings: dict[Any, Any] = {"font.family": "DejaVu Sans", "text.parse_math": False}
+    with rc_context(settings):
+        figure = Figure(figsize=(CARD_PIXELS[0] / DPI, CARD_PIXELS[1] / DPI), dpi=DPI)
+        figure.set_facecolor(palette.SURFACE[0])
+        ink, muted = palette.INK[0], palette.MUTED[0]
+        figure.text(0.06, 0.86, "fetalbench", size=21, weight="bold", color=ink)
+        figure.text(0.06, 0.8, board.title[:90], size=14, color=muted, va="top")
+        figure.text(0.06, 0.68, _wrapped(found.headline, 42), size=29, weight="bold", color=ink,
+                    va="top", linespacing=1.35)  # fmt: skip
+        if found.warnings:
+            figure.text(0.06, 0.08, _wrapped(found.warnings[0], 90), size=14, color=muted)
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def refuse_foreign(out: Path) -> None:
+    """Raise `UsageError` where `out` holds something else than an earlier publication."""
+    if out.exists() and any(out.iterdir()) and not (out / ".nojekyll").exists():
+        raise UsageError(
+            f"{out}: holds files that `fetalbench publish` did not write; choose an empty folder "
+            "with --out."
+        )
+
+
+def _wrapped(text: str, width: int) -> str:
+    return "\n".join(textwrap.wrap(text, width))

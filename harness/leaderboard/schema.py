@@ -1,0 +1,67 @@
+"""JSON Schema of `leaderboard.json`, written to the documentation by `make schema`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.leaderboard.columns import COLUMNS
+from harness.leaderboard.exports import IDENTITY_KEYS, JSON_SCHEMA_VERSION, ROW_KEYS
+
+TEXTS = {
+    "dataset": "name of the data set",
+    "dataset_hash": "sha256 of its slice table and arrays",
+    "protocol": "name of the protocol",
+    "protocol_hash": "sha256 of the resolved protocol",
+    "machine": "the hardware; rows of two machines never share a table",
+    "network": "key of the network",
+    "title": "its name as its card writes it",
+    "backend": "key of the backend",
+    "plan": "execution plan that was timed; empty where none was",
+    "precision": "precision of the plan",
+    "status": "ok, the status of a record that failed, or todo",
+    "reason": "one sentence where the status is not ok",
+    "stamp": "'not publishable' where the latency may not be quoted",
+    "flags": "what a reader must know, separated by semicolons",
+    "command": "repeats the row's cell",
+    "record": "path of the record behind the row",
+}
+
+
+def export_schema() -> dict[str, Any]:
+    """The schema, in JSON Schema 2020-12; numbers are in the unit that the key names."""
+    texts = {
+        key: {"type": "string", "description": TEXTS[key]}
+        for key in (*IDENTITY_KEYS, *ROW_KEYS, "flags", "command", "record")
+    }
+    numbers = {c.key: {"type": ["number", "null"], "description": c.title} for c in COLUMNS}
+    column = {
+        "group": {"type": "string"},
+        "title": {"type": "string"},
+        "better": {"enum": ["higher", "lower", None]},
+    }
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "leaderboard.json of fetalbench",
+        **_object(
+            {
+                "schema_version": {"const": JSON_SCHEMA_VERSION},
+                "columns": _object({c.key: _object(column) for c in COLUMNS}),
+                "rows": {"type": "array", "items": _object(texts | numbers)},
+            }
+        ),
+    }
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(export_schema(), indent=1, ensure_ascii=False))
