@@ -1,0 +1,100 @@
+"""Writing files so that a kill at any moment leaves the old or the new (reliability, point 2)."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import EnvironmentFault
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def fsync_folder(folder: Path) -> None:
+    """Make renames inside `folder` durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """Turn an operating-system error (a full disk above all) into one sentence with the path."""
+    try:
+        yield
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{path}: cannot be written ({error.strerror or error}); free space or choose another "
+            "folder, what stood there is unchanged."
+        ) from None
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace `path` by `content`. Raises `EnvironmentFault`, and leaves no temp file then."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with _named(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
+            fsync_folder(path.parent)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by strict JSON: NaN and infinity are errors, never written."""
+    text = json.dumps(value, allow_nan=False, indent=1, ensure_ascii=False)
+    write_bytes(path, (text + "\n").encode())
+
+
+def write_parquet(path: Path, table: pd.DataFrame) -> None:
+    """Replace `path` by a Parquet file."""
+    buffer = io.BytesIO()
+    table.to_parquet(buffer, index=False, compression="zstd")
+    write_bytes(path, buffer.getvalue())
+
+
+def swap_folder(staging: Path, final: Path) -> None:
+    """Put the finished folder `staging` in the place of `final`, both on one file system.
+
+    A kill between the two renames leaves `<final>.old`, which `settle_folder` puts back.
+    """
+    old = _old(final)
+    with _named(final):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        settle_folder(final)
+        fsync_folder(staging)
+        if final.exists():
+            final.rename(old)
+        staging.rename(final)
+        fsync_folder(final.parent)
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def settle_folder(final: Path) -> None:
+    """Undo or complete a `swap_folder` that was killed."""
+    old = _old(final)
+    if not old.exists():
+        return
+    if final.exists():
+        shutil.rmtree(old)
+    else:
+        old.rename(final)
+
+
+def _old(final: Path) -> Path:
+    return final.with_name(final.name + ".old")

@@ -1,0 +1,34 @@
+"""A network built and given its weights, for commands that work in their own process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from backends.contract import Backend, Network, Runtime
+from backends.weights import initial_values, read_weights
+from harness import registry
+from harness.protocol import Input
+
+
+def build_network(
+    name: str, backend_name: str, chosen: Input, runtime: Runtime, weights: Path | None
+) -> tuple[Backend, Network]:
+    """Build a network for one input size with the weights of a file, else its starting weights.
+
+    Imports the framework. Raises `UsageError`, `SizeError`, `WeightsError`, `MissingFramework`.
+    """
+    entry = registry.network(name)
+    backend_name = registry.backend(backend_name)
+    backend = registry.load_backend(backend_name)(runtime)
+    network = backend.build(
+        registry.load_builder(entry, backend_name),
+        classes=chosen.classes,
+        height=chosen.height,
+        width=chosen.width,
+    )
+    specs = network.weight_specs()
+    if weights is not None:
+        network.set_weights(read_weights(weights, specs))
+    elif specs:
+        network.set_weights(initial_values(specs, 0, entry.card.he_normal))
+    return backend, network

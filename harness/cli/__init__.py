@@ -1,0 +1,92 @@
+"""The command line: `fetalbench`.
+
+Each command is a file that parses, calls below and prints. Heavy imports stand inside the
+functions, so that `--help`, `list` and `plan` answer at once.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from backends.contract import BackendError
+from harness.cli import (
+    check,
+    cost,
+    data,
+    doctor,
+    evaluate,
+    export,
+    listing,
+    measure,
+    new,
+    parity,
+    plan,
+    publish,
+    report,
+    run,
+    stream,
+    train,
+    version,
+    weights,
+)
+from harness.cli import compare as compare_command
+from harness.errors import EXIT_INTERRUPTED, FetalbenchError
+
+QUICK_START = """fetalbench: which network should segment the fetal brain while the scanner runs?
+
+  fetalbench data phantom --out data/tiny      make the embedded data set
+  fetalbench run --data data/tiny              train, evaluate and measure every network
+  fetalbench report                            write reports/index.html
+
+  fetalbench list          networks and backends        fetalbench doctor   what this machine has
+  fetalbench new NET       start a network              fetalbench check NET   examine it
+  fetalbench plan          what a run would do           fetalbench --help   every command
+"""
+
+app = typer.Typer(
+    name="fetalbench",
+    help="Benchmark and leaderboard of fetal brain segmentation networks.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+app.add_typer(data.app, name="data", help="Make, import, check and show data sets.")
+app.command("list")(listing.list_cells)
+app.command("plan")(plan.plan)
+app.command("run")(run.run)
+app.command("train")(train.train)
+app.command("evaluate")(evaluate.evaluate)
+app.command("measure")(measure.measure)
+app.command("compare")(compare_command.compare)
+app.command("report")(report.report)
+app.command("publish")(publish.publish)
+app.command("export")(export.export)
+app.command("stream")(stream.stream)
+app.command("cost")(cost.cost)
+app.command("parity")(parity.parity)
+app.command("check")(check.check)
+app.command("new")(new.new)
+app.add_typer(weights.app, name="weights", help="Convert weights to and from native forms.")
+app.command("doctor")(doctor.doctor)
+app.command("version")(version.version)
+
+
+@app.callback(invoke_without_command=True)
+def quick_start(context: typer.Context) -> None:
+    """Benchmark and leaderboard of fetal brain segmentation networks."""
+    if context.invoked_subcommand is None:
+        typer.echo(QUICK_START, nl=False)
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one sentence on stderr and its exit code."""
+    try:
+        app()
+    except (FetalbenchError, BackendError) as error:
+        typer.echo(f"fetalbench: {error}", err=True)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        typer.echo("fetalbench: interrupted, what was finished is kept.", err=True)
+        sys.exit(EXIT_INTERRUPTED)

@@ -1,0 +1,108 @@
+"""What `run`, `train`, `evaluate` and `measure` have in common: run cells, show how it goes."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from harness import records, registry
+from harness.cli.options import print_rows
+from harness.cli.progress import Progress
+from harness.data.catalogue import open_dataset
+from harness.errors import EXIT_INTERRUPTED
+from harness.job import ALL_STAGES, Stage
+from harness.launch.local import Faulty, Interrupted
+from harness.measuring.machine import machine
+from harness.plan import PlannedCell
+from harness.plan import plan as make_plan
+from harness.protocol import Protocol, load_protocol
+from harness.record_schema import Record
+from harness.runner import Request, choose_device, execute
+
+
+def run_cells(
+    *,
+    data: Path,
+    protocol_source: str,
+    networks: Sequence[str],
+    backends: Sequence[str],
+    seeds: Sequence[int],
+    results: Path,
+    device: str,
+    force: bool,
+    stages: tuple[Stage, ...] = ALL_STAGES,
+    weights: Path | None = None,
+    protocol: Protocol | None = None,
+) -> list[Record]:
+    """Plan, run, print a table; leaves with the run's exit code unless all cells are ok.
+
+    `protocol` replaces what `protocol_source` names where a command has changed it.
+    """
+    protocol = protocol or load_protocol(protocol_source)
+    dataset = open_dataset(data)
+    chosen = choose_device(device, protocol)
+    request = Request(
+        protocol=protocol,
+        protocol_source=protocol_source,
+        dataset=dataset,
+        results=results,
+        machine=machine(chosen).name,
+        device=chosen,
+        stages=stages,
+        weights=weights.absolute() if weights else None,
+        force=force,
+    )
+    for backend in backends:
+        registry.require_framework(registry.backend(backend))
+    cells = make_plan(
+        protocol,
+        dataset.meta,
+        results,
+        request.machine,
+        networks=networks,
+        backends=backends,
+        seeds=seeds,
+    )
+    # Also where a shell started us in the background, which has SIGINT ignored, and for `kill`.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with Progress() as progress:
+            summary = execute(request, cells, progress)
+    except Interrupted:
+        typer.echo("fetalbench: interrupted; start the same command again to go on.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except Faulty as fault:
+        typer.echo(f"fetalbench: {fault}", err=True)
+        raise typer.Exit(fault.exit_code) from None
+    found = _records(request, cells)
+    print_rows([_row(record) for record in found], as_json=False)
+    if summary.exit_code:
+        sys.exit(summary.exit_code)
+    return found
+
+
+def _records(request: Request, cells: Sequence[PlannedCell]) -> list[Record]:
+    stored = [records.find_record(request.results, request.machine, c.key) for c in cells]
+    return [entry.record for entry in stored if entry]
+
+
+def _row(record: Record) -> dict[str, Any]:
+    end_to_end = [
+        entry.median_ms
+        for entry in record.latency
+        if entry.quantity == "end_to_end" and entry.batch == 1
+    ]
+    row: dict[str, Any] = {"network": record.key.network, "backend": record.key.backend}
+    row |= {"seed": record.key.seed, "status": record.status}
+    for name in ("normal", "challenging"):
+        scores = record.scores.get(name)
+        row[f"{name}_dice"] = f"{100 * scores.dice:.2f} %" if scores else None
+    row["latency_ms"] = min((v for v in end_to_end if v is not None), default=None)
+    row["reason"] = record.reason or ""
+    return row

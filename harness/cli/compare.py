@@ -1,0 +1,62 @@
+"""`fetalbench compare`: every pair of networks, tested on subjects and put in a sentence."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
+from harness.errors import UsageError
+
+COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict")
+
+
+def compare(
+    results: Results = DEFAULT_RESULTS,
+    metric: Annotated[
+        str, typer.Option("--metric", help="dice, iou, nsd, hd95_mm, paper_dice ...")
+    ] = "dice",
+    set_name: Annotated[str, typer.Option("--set", help="normal or challenging.")] = "normal",
+    between: Annotated[
+        str, typer.Option("--between", help="network, or backend within each network.")
+    ] = "network",
+    alpha: Annotated[float, typer.Option("--alpha", help="Family-wise error.")] = 0.05,
+    dataset: Annotated[str, typer.Option("--dataset", help="Name or start of the hash.")] = "",
+    protocol: Annotated[str, typer.Option("--protocol", help="Name or start of the hash.")] = "",
+    machine: Annotated[str, typer.Option("--machine", help="Name of a machine.")] = "",
+    standings: Annotated[
+        bool, typer.Option("--standings", help="Ranks and tiers instead of pairs.")
+    ] = False,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
+) -> None:
+    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, and the paper's."""
+    from harness.records import load_records
+    from harness.scores import choose, slice_table
+    from harness.statistics.comparison import compare as compare_scores
+
+    if between not in ("network", "backend"):
+        raise UsageError(f"--between {between!r}: expected network or backend.")
+    stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
+    comparison = compare_scores(slice_table(stored), metric, set_name, between=between, alpha=alpha)
+    rows = comparison.standing_rows() if standings else comparison.rows()
+    if as_csv:
+        import pandas as pd
+
+        typer.echo(pd.DataFrame(rows).to_csv(index=False), nl=False)
+    elif as_json or standings:
+        print_rows(rows, as_json=as_json)
+    else:
+        _print_pairs(rows, comparison, between)
+
+
+def _print_pairs(rows: list[dict[str, Any]], comparison: Any, between: str) -> None:
+    first = "backend" if between == "network" else "network"
+    columns = [first, *COLUMNS[1:]]
+    print_rows([{name: row[name] for name in columns} for row in rows], as_json=False)
+    for sentence in comparison.sentences():
+        typer.echo(f"- {sentence}")
+    for family in comparison.families:
+        for note in family.notes:
+            typer.echo(f"Note ({family.within}): {note}")

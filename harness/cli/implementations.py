@@ -1,0 +1,57 @@
+"""Which implementations `cost`, `parity` and `check` are about, from their options."""
+
+from __future__ import annotations
+
+import typer
+
+from harness import registry
+from harness.cli.options import names
+from harness.errors import UsageError
+
+Implementations = list[tuple[str, list[str]]]
+
+
+def implementations(networks: str, backends: str) -> Implementations:
+    """(network, its backends) for the networks and backends of two comma-separated options.
+
+    Without `backends`: every installed framework; those that are not installed are named on stderr.
+    Without `networks`: all that have a file for one of the backends. Raises `UsageError` where
+    nothing is left, and `MissingFramework` where a framework is asked for and not installed.
+    """
+    chosen = [registry.backend(name) for name in names(backends)]
+    for backend in chosen:
+        registry.require_framework(backend)
+    if not chosen:
+        known = [name for name in registry.frameworks() if name != "numpy"]
+        chosen = [name for name in known if not registry.missing_modules(name)]
+        for name in set(known) - set(chosen):
+            typer.echo(f"fetalbench: {name} is left out, it is not installed here.", err=True)
+    wanted = [registry.network(name).name for name in names(networks)] or list(registry.networks())
+    found = []
+    for name in dict.fromkeys(wanted):
+        own = [b for b in dict.fromkeys(chosen) if registry.network(name).implements(b)]
+        if own:
+            found.append((name, own))
+    if not found:
+        raise UsageError(
+            f"none of {', '.join(wanted)} is implemented for {', '.join(chosen) or 'a framework'}: "
+            "`fetalbench list` shows what is there."
+        )
+    return found
+
+
+def sizes(text: str, option: str) -> list[tuple[int, int]]:
+    """The (height, width) pairs of a comma-separated option. Raises `UsageError`, `SizeError`."""
+    from backends.contract import require_size
+
+    found = []
+    for item in names(text):
+        parts = item.lower().split("x")
+        if len(parts) != 2 or not all(part.isdigit() for part in parts):
+            raise UsageError(f"{option} {item!r}: expected HEIGHTxWIDTH such as 256x256.")
+        height, width = int(parts[0]), int(parts[1])
+        require_size(height, width)
+        found.append((height, width))
+    if not found:
+        raise UsageError(f"{option}: expected HEIGHTxWIDTH such as 256x256.")
+    return found

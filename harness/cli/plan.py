@@ -1,0 +1,49 @@
+"""`fetalbench plan`: what a run would do, without doing it."""
+
+from __future__ import annotations
+
+from harness.cli.options import (
+    DEFAULT_DATA,
+    DEFAULT_RESULTS,
+    AsJson,
+    Backends,
+    Data,
+    Device,
+    Networks,
+    ProtocolName,
+    Results,
+    Seeds,
+    names,
+    numbers,
+    print_rows,
+)
+
+
+def plan(
+    data: Data = DEFAULT_DATA,
+    protocol: ProtocolName = "tiny",
+    networks: Networks = "",
+    backends: Backends = "",
+    seeds: Seeds = "",
+    results: Results = DEFAULT_RESULTS,
+    device: Device = "auto",
+    as_json: AsJson = False,
+) -> None:
+    """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
+    from harness.data.description import read_meta
+    from harness.launch.environment import planned_device
+    from harness.measuring.machine import machine
+    from harness.plan import plan as make_plan
+    from harness.protocol import load_protocol
+
+    chosen = load_protocol(protocol)
+    cells = make_plan(
+        chosen,
+        read_meta(data),
+        results,
+        machine(planned_device(device)).name,
+        networks=names(networks),
+        backends=names(backends),
+        seeds=numbers(seeds, "--seeds"),
+    )
+    print_rows([cell.row() for cell in cells], as_json=as_json)

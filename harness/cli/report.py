@@ -1,0 +1,50 @@
+"""`fetalbench report`: write the leaderboard page, or compare it with its records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from harness.cli.options import DEFAULT_RESULTS, Results
+from harness.errors import EXIT_SOME_CELLS_FAILED
+
+DEFAULT_OUT = Path("reports")
+
+
+def report(
+    results: Results = DEFAULT_RESULTS,
+    out: Annotated[Path, typer.Option("--out", help="Folder of the page.")] = DEFAULT_OUT,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; compare the page with the records.")
+    ] = False,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", help="Only this data set: name or start of hash.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option("--protocol", help="Only this protocol: name or start of hash.")
+    ] = None,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write each figure as PDF, too.")] = False,
+) -> None:
+    """Write index.html, leaderboard.csv, leaderboard.json, table1.tex and the figures.
+
+    Records of another data set, protocol or machine get a table of their own on the same page.
+    Exit codes: 0 written (or --check found no difference), 1 --check found one, 2 usage, 3 data.
+    """
+    from harness.leaderboard import page
+
+    files = page.render(results, dataset=dataset, protocol=protocol, pdf=pdf)
+    if not check:
+        page.write(files, out)
+        typer.echo(f"The leaderboard is {(out / page.PAGE).resolve().as_uri()}")
+        return
+    if changed := page.differences(files, out):
+        more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
+        typer.echo(
+            f"fetalbench: {out / changed[0]}{more}: not what the records in {results} give; "
+            "run `fetalbench report` again.",
+            err=True,
+        )
+        raise typer.Exit(EXIT_SOME_CELLS_FAILED)
+    typer.echo(f"{out / page.PAGE} is what the records in {results} give.")

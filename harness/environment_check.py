@@ -1,0 +1,132 @@
+"""What `doctor` looks at."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+from harness import registry
+from harness.launch.environment import gpu_present, usable_cores, worker_environment
+from harness.measuring.machine import machine
+
+LEAST_DISK_GB = 5.0
+LEAST_MEMORY_GB = 4.0
+IMPORT_SECONDS = 180
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing looked at: how it is, and the remedy where it is not well."""
+
+    what: str
+    status: Literal["ok", "missing", "low", "broken"]
+    detail: str
+    remedy: str = ""
+    is_framework: bool = False
+
+    def row(self) -> dict[str, str]:
+        """The check as a row of the table."""
+        return {
+            "what": self.what,
+            "status": self.status,
+            "detail": self.detail,
+            "remedy": self.remedy,
+        }
+
+
+def checks(*, deep: bool) -> list[Check]:
+    """All checks; `deep` imports each framework as a worker would, which takes seconds each."""
+    here = machine()
+    memory_gb = here.memory_bytes / 1e9
+    disk_gb = shutil.disk_usage(Path.cwd()).free / 1e9
+    return [
+        Check(what="python", status="ok", detail=platform.python_version()),
+        Check(
+            what="processor",
+            status="ok",
+            detail=f"{here.processor}, {len(usable_cores())} usable cores",
+        ),
+        Check(
+            what="memory",
+            status="ok" if memory_gb >= LEAST_MEMORY_GB else "low",
+            detail=f"{memory_gb:.1f} GB",
+            remedy="" if memory_gb >= LEAST_MEMORY_GB else "train with smaller batches",
+        ),
+        Check(
+            what="disk",
+            status="ok" if disk_gb >= LEAST_DISK_GB else "low",
+            detail=f"{disk_gb:.0f} GB free here",
+            remedy="" if disk_gb >= LEAST_DISK_GB else "free some, or work in another folder",
+        ),
+        _gpu(here.gpu),
+        *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
+    ]
+
+
+def _gpu(name: str | None) -> Check:
+    if name or gpu_present():
+        return Check(what="gpu", status="ok", detail=name or "present, without NVML")
+    return Check(
+        what="gpu",
+        status="missing",
+        detail="no NVIDIA GPU is visible",
+        remedy="not needed but for the paper's protocol and GPU figures",
+    )
+
+
+def _framework(name: str, deep: bool) -> Check:
+    title = registry.BACKEND_TITLES.get(name, name)
+    modules, extra = registry.BACKEND_NEEDS.get(name, ((), name))
+    missing = registry.missing_modules(name)
+    if missing:
+        return Check(
+            what=title,
+            status="missing",
+            detail=f"{', '.join(missing)} not installed",
+            remedy=f"pip install 'fetalbench[{extra}]'",
+            is_framework=True,
+        )
+    detail = ", ".join(f"{module} {_version(module)}" for module in modules)
+    error = _import_error(name, modules) if deep else None
+    if error:
+        return Check(
+            what=title,
+            status="broken",
+            detail=error,
+            remedy=f"pip install --force-reinstall 'fetalbench[{extra}]'",
+            is_framework=True,
+        )
+    return Check(what=title, status="ok", detail=detail, is_framework=True)
+
+
+def _version(module: str) -> str:
+    for name in (module, f"{module}-cpu"):
+        try:
+            return metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"
+
+
+def _import_error(name: str, modules: tuple[str, ...]) -> str | None:
+    device = "cuda" if gpu_present() else "cpu"
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", f"import {', '.join(modules)}"],
+            env=worker_environment(name, device, os.cpu_count() or 1, None),
+            capture_output=True,
+            text=True,
+            timeout=IMPORT_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return f"importing took more than {IMPORT_SECONDS} s"
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    return None if done.returncode == 0 else (lines[-1] if lines else "importing failed")

@@ -1,0 +1,194 @@
+"""Protocols: what is run, as strict TOML with a hash.
+
+A protocol is a file of `harness/protocols/` named without its ending, or any path. Its hash covers
+everything that can change a figure; the grid (which networks, backends and seeds) and the limits
+do not, so that a network added later stands in the same table.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from backends.contract import SizeError, require_size
+from harness.errors import UsageError
+from harness.registry import check_name
+
+FOLDER = Path(__file__).parent / "protocols"
+
+
+class Section(BaseModel):
+    """A table of the protocol; unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+
+
+class Input(Section):
+    """What a network sees."""
+
+    height: int = 256
+    width: int = 256
+    classes: int = Field(default=2, ge=2)
+    fit: Literal["crop_pad", "resize"] = "crop_pad"
+    normalisation: Literal["per_slice", "per_pixel_std"] = "per_slice"
+
+
+class Training(Section):
+    """How weights are found. The learning rate is `learning_rate × decay^(step ÷ decay_steps)`."""
+
+    loss: Literal["dice", "dice_ce"] = "dice"
+    learning_rate: float = Field(default=1e-4, gt=0)
+    decay: float = Field(default=0.9, gt=0, le=1)
+    decay_steps: int = Field(default=2000, ge=1)
+    epochs: int = Field(default=100, ge=1)
+    batch_size: int = Field(default=8, ge=2)
+    validation_share: float = Field(default=0.2, gt=0, lt=1)
+    validation_by: Literal["subject", "slice"] = "subject"
+    augmentation: str = "none"
+    batch_norm: Literal["running", "recalibrated"] = "running"
+    weights_from: Literal["own", "torch"] = "own"
+
+
+class Evaluation(Section):
+    """Which test sets are scored, and how."""
+
+    sets: tuple[Literal["normal", "challenging"], ...] = ("normal", "challenging")
+    nsd_tolerance_mm: float = Field(default=2.0, gt=0)
+    batch_size: int = Field(default=8, ge=1)
+
+
+class Measuring(Section):
+    """What is timed. An empty `plans` means each backend's default plan, which evaluation uses."""
+
+    profile: Literal["quick", "publish", "mlperf"] = "quick"
+    batches: tuple[int, ...] = (1,)
+    quantities: tuple[Literal["forward", "end_to_end"], ...] = ("forward", "end_to_end")
+    plans: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    threads: int = Field(default=0, ge=0)
+    order_seed: int = Field(default=0, description="draws the order in which cells are measured")
+
+
+class Grid(Section):
+    """Which cells; empty means all that the registry knows."""
+
+    networks: tuple[str, ...] = ()
+    backends: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = (0,)
+
+
+class Limits(Section):
+    """What a cell may take, and whether one process may serve several cells."""
+
+    cell_seconds: float = Field(default=3600, gt=0)
+    memory_gb: float = Field(default=0, ge=0, description="0: no limit")
+    share_process: bool = False
+    requires_gpu: bool = False
+
+
+class Protocol(Section):
+    """A resolved protocol."""
+
+    name: str
+    description: str = ""
+    input: Input = Input()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+    measuring: Measuring = Measuring()
+    grid: Grid = Grid()
+    limits: Limits = Limits()
+    networks: dict[str, dict[str, Any]] = Field(
+        default_factory=dict, description="overrides of [training], by network"
+    )
+
+    def training_of(self, network: str) -> Training:
+        """The training settings of one network, overrides applied."""
+        return Training(**(self.training.model_dump() | self.networks.get(network, {})))
+
+    def with_own_weights(self) -> Protocol:
+        """The same protocol, every backend training by itself."""
+        training = self.training.model_copy(update={"weights_from": "own"})
+        return self.model_copy(update={"training": training})
+
+    def with_measuring(self, measuring: dict[str, Any], size: str = "") -> Protocol:
+        """The same protocol with other measuring settings and, as HEIGHTxWIDTH, another size.
+
+        Raises `UsageError`.
+        """
+        data = self.model_dump()
+        data["measuring"] |= measuring
+        if size:
+            parts = size.lower().split("x")
+            if len(parts) != 2 or not all(part.isdigit() for part in parts):
+                raise UsageError(f"--size {size!r}: expected HEIGHTxWIDTH such as 256x256.")
+            data["input"] |= {"height": int(parts[0]), "width": int(parts[1])}
+        return parse_protocol(data, self.name)
+
+    @property
+    def hash(self) -> str:
+        """sha256 over all that can change a figure."""
+        content = self.model_dump(mode="json", exclude={"description", "grid", "limits"})
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def available() -> list[str]:
+    """Names of the protocols that come with fetalbench."""
+    return sorted(path.stem for path in FOLDER.glob("*.toml"))
+
+
+def load_protocol(name_or_path: str) -> Protocol:
+    """Load a protocol by name or path. Raises `UsageError` with file, key and nearest key."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = FOLDER / f"{name_or_path}.toml"
+        if not path.is_file():
+            close = get_close_matches(name_or_path, available(), n=1, cutoff=0.4)
+            hint = f"did you mean {close[0]!r}?" if close else f"known are {available()}."
+            raise UsageError(f"unknown protocol {name_or_path!r}: {hint}")
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: is not TOML ({error}).") from None
+    return parse_protocol(data, str(path))
+
+
+def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
+    """Check a protocol given as tables. Raises `UsageError`."""
+    try:
+        protocol = Protocol.model_validate(data)
+        for network in protocol.networks:
+            try:
+                protocol.training_of(network)
+            except ValidationError as error:
+                raise UsageError(
+                    _sentence(error, source, Training, f"networks.{network}")
+                ) from None
+    except ValidationError as error:
+        raise UsageError(_sentence(error, source, Protocol)) from None
+    check_name(protocol.name, "protocol")
+    try:
+        require_size(protocol.input.height, protocol.input.width)
+    except SizeError as error:
+        raise UsageError(f"{source}: {error}") from None
+    return protocol
+
+
+def _sentence(error: ValidationError, source: str, model: type[Section], prefix: str = "") -> str:
+    first = error.errors()[0]
+    parts = [str(part) for part in first["loc"]]
+    where = ".".join([prefix, *parts] if prefix else parts)
+    if first["type"] != "extra_forbidden":
+        return f"{source}: {where}: {first['msg'].lower()} (got {first['input']!r})."
+    for part in parts[:-1]:
+        annotation = model.model_fields[part].annotation
+        assert isinstance(annotation, type)
+        model = annotation
+    close = get_close_matches(parts[-1], model.model_fields, n=1, cutoff=0)
+    return f"{source}: unknown key {where!r}; the nearest known key is {close[0]!r}."

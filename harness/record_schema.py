@@ -1,0 +1,185 @@
+"""What a record says of one cell: the schema behind every `record.json`.
+
+Sizes are bytes, times as named, Dice and IoU fractions (0–1). Unknown values are null and have a
+reason beside them; a value is never 0 for want of knowledge.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SCHEMA_VERSION = 1
+
+Status = Literal[
+    "ok",
+    "oom",
+    "timeout",
+    "crashed",
+    "invalid",
+    "diverged",
+    "unsupported",
+    "not_implemented",
+]
+
+
+class Strict(BaseModel):
+    """Unknown keys and non-finite numbers are errors."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class CellKey(Strict):
+    """What tells a cell from every other: network, backend, dataset, protocol, seed."""
+
+    model_config = ConfigDict(frozen=True)
+
+    network: str
+    backend: str
+    dataset: str
+    dataset_hash: str = Field(description="sha256 of the slice table and all arrays")
+    protocol: str
+    protocol_hash: str = Field(description="sha256 of the resolved protocol")
+    seed: int
+
+
+class Machine(Strict):
+    """The hardware, without user or host name."""
+
+    name: str = Field(description="folder below results/; names the hardware, not the host")
+    processor: str
+    cores: int = Field(description="cores that this process may use")
+    memory_bytes: int
+    gpu: str | None = None
+    system: str
+
+
+class Provenance(Strict):
+    """Where a record comes from."""
+
+    fetalbench: str
+    git_commit: str | None
+    git_dirty: bool | None
+    python: str
+    versions: dict[str, str]
+    environment: dict[str, str] = Field(description="environment variables that matter")
+    machine: Machine
+
+
+class Cost(Strict):
+    """Parameters and operations of one inference at batch size 1 (measuring, 16–18)."""
+
+    height: int
+    width: int
+    trainable_parameters: int
+    other_parameters: int
+    macs: int
+    flops: int = Field(description="2 per multiply-add of (transposed) convolutions")
+    other_ops: int = Field(description="elementwise, normalisation, pooling and resizing")
+    paper_convention_gflops: float = Field(description="as TensorFlow's profiler counts")
+
+
+class Training(Strict):
+    """How the weights came about."""
+
+    weights_from: str = Field(description="the backend that trained them")
+    loss: str
+    epochs: int
+    steps: int
+    best_epoch: int
+    best_validation_dice: float
+    train_slices: int
+    validation_slices: int
+    seconds: float
+    images_per_second: float | None = Field(description="median over epochs but the first")
+    weights_sha256: str
+    resumed_from_epoch: int = 0
+
+
+class SetScores(Strict):
+    """Means over one test set; the rows behind them are in slices.parquet."""
+
+    slices: int
+    slices_with_brain: int
+    stacks: int
+    subjects: int
+    dice: float = Field(description="brain, mean over slices with brain")
+    dice_median: float
+    iou: float
+    dice_all: float = Field(description="brain, mean over all slices (empty masks by the table)")
+    iou_all: float
+    paper_dice: float = Field(description="mean of background's and brain's Dice, all slices")
+    paper_iou: float
+    subject_dice: float = Field(description="slice → stack → subject means of brain Dice")
+    missed: int
+    false_alarm: int
+    empty_agreed: int
+    nsd: float | None = None
+    hd95_mm: float | None = None
+
+
+class Latency(Strict):
+    """A summary of raw samples in latency.parquet, recomputable from them to the bit."""
+
+    plan: str
+    precision: str
+    quantity: Literal["forward", "end_to_end"]
+    batch: int
+    profile: str
+    status: Status
+    reason: str | None = None
+    queries: int = 0
+    median_ms: float | None = None
+    p90_ms: float | None = Field(default=None, description="MLPerf's early-stopping estimate")
+    mean_ms: float | None = None
+    std_ms: float | None = None
+    first_call_ms: float | None = None
+    compile_ms: float | None = None
+    steady: bool | None = None
+    publishable: bool = False
+
+
+class MemoryQuantity(Strict):
+    """Bytes under one name, or null with the reason."""
+
+    bytes: int | None
+    reason: str | None = None
+
+
+class FileEntry(Strict):
+    """A file beside the record."""
+
+    sha256: str
+    bytes: int
+
+
+class Record(Strict):
+    """One cell: what was asked, what came out, and where it comes from."""
+
+    schema_version: int = SCHEMA_VERSION
+    key: CellKey
+    status: Status
+    reason: str | None = Field(default=None, description="one sentence where status is not ok")
+    created_at: str = Field(description="UTC, ISO 8601")
+    seconds: float | None = Field(default=None, description="wall time of the cell")
+    title: str = Field(description="the network's name as its card writes it")
+    command: str = Field(description="repeats this cell")
+    protocol: dict[str, Any] = Field(description="the resolved protocol")
+    dataset: dict[str, Any] = Field(description="name, title, counts per set, exclusions")
+    provenance: Provenance
+    cost: Cost | None = None
+    cost_reason: str | None = None
+    training: Training | None = None
+    scores: dict[str, SetScores] = Field(default_factory=dict)
+    latency: list[Latency] = Field(default_factory=list)
+    measured_by: int = Field(default=0, description="fresh processes behind the latencies")
+    memory: dict[str, MemoryQuantity] = Field(default_factory=dict)
+    files: dict[str, FileEntry] = Field(default_factory=dict)
+    notes: list[str] = Field(default_factory=list)
+
+
+if __name__ == "__main__":
+    import json
+
+    print(json.dumps(Record.model_json_schema(), indent=1, ensure_ascii=False))
