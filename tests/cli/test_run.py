@@ -1,0 +1,246 @@
+"""The command line on real processes: run, interrupt, go on, train, evaluate, measure, compare."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.data.catalogue import Dataset
+from harness.records import StoredRecord, load_records
+from tests.conftest import ROOT, Fetalbench
+
+PROTOCOL = """
+name = "short"
+[input]
+height = 64
+width = 64
+[training]
+loss = "dice_ce"
+learning_rate = 1e-3
+epochs = {epochs}
+validation_share = 0.2
+{training}
+[measuring]
+profile = "quick"
+quantities = ["end_to_end"]
+[limits]
+cell_seconds = {seconds}
+"""
+
+
+def protocol(folder: Path, *, epochs: int = 2, training: str = "", seconds: float = 300) -> Path:
+    path = folder / "short.toml"
+    path.write_text(PROTOCOL.format(epochs=epochs, training=training, seconds=seconds))
+    return path
+
+
+def records(folder: Path) -> dict[str, StoredRecord]:
+    return {stored.record.key.network: stored for stored in load_records(folder / "results")}
+
+
+def test_run_leaves_records_whose_numbers_can_be_traced(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    words = ("run", "--data", disc_data.folder, "--protocol", protocol(tmp_path), "--backends")
+    done = fetalbench(*words, "torch,numpy", "--networks", "rfbsnet,threshold")
+    assert done.returncode == 0, done.stderr
+    found = records(tmp_path)
+    assert set(found) == {"rfbsnet", "threshold"}
+    for stored in found.values():
+        record = stored.record
+        assert record.status == "ok"
+        slices = stored.slices()
+        for name, scores in record.scores.items():
+            part = slices[(slices["set"] == name) & (slices["brain_pixels"] > 0)]
+            assert scores.dice == part["dice"].mean()
+        assert len(stored.predictions()) == len(slices)
+        samples = stored.latency_samples()["latency_ns"]
+        (summary,) = record.latency
+        assert summary.median_ms == pytest.approx(float(np.median(samples)) / 1e6, rel=1e-3)
+        assert not record.dataset.get("source")
+        assert str(Path.home()) not in record.model_dump_json()
+    trained = found["rfbsnet"].record
+    assert trained.cost is not None
+    assert trained.cost.trainable_parameters == 2_154_328
+    assert trained.training is not None
+    assert len(found["rfbsnet"].history()) == 2
+    assert found["threshold"].record.cost_reason
+
+    again = fetalbench(*words, "torch,numpy", "--networks", "rfbsnet,threshold")
+    assert again.returncode == 0
+    assert "0 cells to do, 2 done" in again.stderr
+    compared = fetalbench("compare", "--json")
+    assert compared.returncode == 0, compared.stderr
+    page = fetalbench("report")
+    assert page.returncode == 0, page.stderr
+    assert "<html" in (tmp_path / "reports" / "index.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow  # ten seconds of queries, which is what the profile is
+def test_published_latencies_come_from_three_processes(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    path = protocol(tmp_path)
+    path.write_text(path.read_text().replace('"quick"', '"publish"'))
+    words = ("run", "--data", disc_data.folder, "--protocol", path, "--networks", "threshold")
+    done = fetalbench(*words)
+    assert done.returncode == 0, done.stderr
+    assert "3 measurements to do" in done.stderr
+    stored = records(tmp_path)["threshold"]
+    (summary,) = stored.record.latency
+    samples = stored.latency_samples()
+    assert stored.record.measured_by == 3
+    assert set(samples["process"]) == {0, 1, 2}
+    assert summary.queries == len(samples) >= 1024
+    assert samples["latency_ns"].sum() >= 10e9
+    assert summary.median_ms == np.median(samples["latency_ns"]) / 1e6
+    assert stored.slices()["set"].nunique() == 2
+    assert "0 cells to do, 1 done" in fetalbench(*words).stderr
+
+    # A run that was cut off after the first process goes on with the second.
+    folder = stored.folder
+    record = json.loads((folder / "record.json").read_text())
+    (folder / "record.json").write_text(json.dumps(record | {"measured_by": 2}))
+    planned = fetalbench("plan", *words[1:], "--json")
+    assert json.loads(planned.stdout)[0]["reason"] == "measured by 2 of 3 processes"
+    again = fetalbench(*words)
+    assert "1 measurements to do" in again.stderr, again.stderr
+
+
+def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path: Path) -> None:
+    path = protocol(tmp_path, epochs=40)
+    words = [sys.executable, "-m", "harness.cli", "run", "--data", str(disc_data.folder)]
+    words += ["--protocol", str(path), "--networks", "threshold,rfbsnet", "--backends"]
+    words += ["numpy,torch", "--seeds", "0"]
+    environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
+    )
+    checkpoint = tmp_path / "results" / ".work"
+    deadline = time.monotonic() + 120
+    while not list(checkpoint.rglob("checkpoint.safetensors")):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "start the same command again to go on" in errors
+    before = (
+        [stored.folder for stored in load_records(tmp_path / "results")]
+        if (tmp_path / "results").glob("[!.]*/*/*/threshold")
+        else []
+    )
+
+    path.write_text(path.read_text())
+    finished = {folder: (folder / "record.json").stat().st_mtime_ns for folder in before}
+    done = subprocess.run(
+        words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    for folder, moment in finished.items():
+        assert (folder / "record.json").stat().st_mtime_ns == moment
+    training = records(tmp_path)["rfbsnet"].record.training
+    assert training is not None
+    assert 0 < training.resumed_from_epoch < 40
+    assert training.epochs == 40
+    assert not list(checkpoint.rglob("checkpoint.safetensors"))
+
+
+def test_a_cell_that_takes_too_long_is_a_timeout_and_the_rest_goes_on(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    path = protocol(tmp_path, epochs=100_000, seconds=12)
+    done = fetalbench(
+        "run", "--data", disc_data.folder, "--protocol", path, "--networks", "rfbsnet,threshold",
+        "--backends", "torch,numpy",
+    )  # fmt: skip
+    assert done.returncode == 1
+    found = records(tmp_path)
+    assert found["rfbsnet"].record.status == "timeout"
+    assert found["rfbsnet"].record.reason == "took more than 12 s"
+    assert not found["rfbsnet"].record.scores
+    assert found["threshold"].record.status == "ok"
+
+
+def test_a_worker_that_is_killed_is_a_crash_with_its_signal(
+    disc_data: Dataset, tmp_path: Path
+) -> None:
+    path = protocol(tmp_path, epochs=100_000)
+    words = [sys.executable, "-m", "harness.cli", "run", "--data", str(disc_data.folder)]
+    words += ["--protocol", str(path), "--networks", "rfbsnet", "--backends", "torch"]
+    process = subprocess.Popen(
+        words,
+        cwd=tmp_path,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+        stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 120
+    while not list((tmp_path / "results").rglob("checkpoint.safetensors")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    (worker,) = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
+    os.kill(int(worker), signal.SIGKILL)
+    assert process.wait(timeout=60) == 1
+    record = records(tmp_path)["rfbsnet"].record
+    assert record.status == "crashed"
+    assert "SIGKILL" in (record.reason or "")
+
+
+def test_collapse_is_diverged_and_not_a_zero(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    path = protocol(tmp_path)
+    # So large a step throws every ReLU to one side: a network that is dead for good.
+    text = path.read_text().replace("learning_rate = 1e-3", "learning_rate = 0.05")
+    path.write_text(text.replace("dice_ce", "dice"))
+    done = fetalbench(
+        "run", "--data", disc_data.folder, "--protocol", path, "--networks", "rfbsnet",
+        "--backends", "torch",
+    )  # fmt: skip
+    record = records(tmp_path)["rfbsnet"].record
+    assert done.returncode == 1
+    assert record.status == "diverged"
+    assert "one class everywhere" in (record.reason or "")
+    assert "try the loss 'dice_ce'" in (record.reason or "")
+    assert not record.scores
+
+
+def test_train_evaluate_and_measure_by_themselves(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    path = protocol(tmp_path)
+    shared = ("--data", disc_data.folder, "--protocol", path)
+    done = fetalbench("train", "rfbsnet", "--out", "net.safetensors", *shared)
+    assert done.returncode == 0, done.stderr
+    done = fetalbench("evaluate", "rfbsnet", "--weights", "net.safetensors", *shared)
+    assert done.returncode == 0, done.stderr
+    (evaluated,) = load_records(tmp_path / "evaluations")
+    assert evaluated.record.scores["normal"].slices == 20
+    done = fetalbench("measure", "rfbsnet", "--batch", "1,2", *shared)
+    assert done.returncode == 0, done.stderr
+    (measured,) = load_records(tmp_path / "measurements")
+    assert {entry.batch for entry in measured.record.latency} == {1, 2}
+    samples = measured.latency_samples()
+    assert isinstance(samples, pd.DataFrame)
+    assert samples["latency_ns"].dtype == np.int64
+
+
+def test_plan_and_list_are_strict_json(fetalbench: Fetalbench, disc_data: Dataset) -> None:
+    listed = json.loads(fetalbench("list", "--json").stdout)
+    assert {"network", "backend", "status"} <= set(listed[0])
+    assert len([row for row in listed if row["backend"] != "numpy"]) >= 27
+    planned = json.loads(fetalbench("plan", "--data", disc_data.folder, "--json").stdout)
+    assert {row["state"] for row in planned} == {"to do"}

@@ -1,0 +1,96 @@
+"""`fetalbench weights convert`: into each framework's own form and back, to the bit."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from backends.weights import digest, read_arrays, to_bytes
+from harness.launch.probes import ProbeFault, probes
+from tests.conftest import Fetalbench
+
+NETWORK = "enet"  # convolutions of every kind, normalisation, PReLU
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Trained-like canonical weights of the network."""
+    path = tmp_path_factory.mktemp("weights") / "ours.safetensors"
+    with probes(["torch"]) as (workers, _):
+        workers["torch"].ask("draw", name=NETWORK, height=64, width=64, seed=0, weights=path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        ("torch", "state.pt"),
+        ("torch", "state.safetensors"),
+        ("keras", "net.weights.h5"),
+        ("flax", "state.msgpack"),
+    ],
+)
+def test_there_and_back(
+    fetalbench: Fetalbench, weights: Path, tmp_path: Path, backend: str, name: str
+) -> None:
+    words = ("weights", "convert", "--network", NETWORK, "--backend", backend)
+    there = fetalbench(*words, weights, "--to", name)
+    assert there.returncode == 0, there.stderr
+    assert digest(read_arrays(weights)) in there.stdout
+    back = fetalbench(*words, name, "--to", "back.safetensors", "--back")
+    assert back.returncode == 0, back.stderr
+    assert (tmp_path / "back.safetensors").read_bytes() == weights.read_bytes()
+
+
+def test_pytorchs_form_has_pytorchs_names_and_layouts(
+    fetalbench: Fetalbench, weights: Path, tmp_path: Path
+) -> None:
+    words = ("weights", "convert", "--network", NETWORK, "--backend", "torch")
+    assert fetalbench(*words, weights, "--to", "state.safetensors").returncode == 0
+    state, ours = read_arrays(tmp_path / "state.safetensors"), read_arrays(weights)
+    kernel = ours["stem.conv.kernel"]
+    np.testing.assert_array_equal(state["stem.conv.weight"], kernel.transpose(3, 2, 0, 1))
+    np.testing.assert_array_equal(state["stem.norm.running_var"], ours["stem.norm.variance"])
+
+
+def test_what_does_not_fit_is_one_sentence(weights: Path, tmp_path: Path) -> None:
+    arrays = read_arrays(weights)
+    name = next(iter(sorted(arrays)))
+    less = tmp_path / "less.safetensors"
+    less.write_bytes(to_bytes({key: value for key, value in arrays.items() if key != name}))
+    noise = tmp_path / "noise.safetensors"
+    noise.write_bytes(b"no safetensors file")
+    empty = tmp_path / "empty.pt"
+    empty.touch()
+    out = tmp_path / "out.pt"
+    cases = [
+        ("to_native", less, out, f"weight {name!r} is missing"),
+        ("to_native", noise, out, "not a safetensors file"),
+        ("to_native", tmp_path / "none.safetensors", out, "no such file"),
+        ("to_native", weights, tmp_path / "x.onnx", "ends in .safetensors or .pt"),
+        ("from_native", empty, tmp_path / "x.safetensors", "not a state dict"),
+        ("from_native", weights, tmp_path / "x.safetensors", "not one of this network's"),
+    ]
+    with probes(["torch"]) as (workers, _):
+        for verb, source, target, sentence in cases:
+            with pytest.raises(ProbeFault, match=re.escape(sentence)) as caught:
+                workers["torch"].ask(
+                    verb, name=NETWORK, height=64, width=64, weights=source, out=target
+                )
+            assert caught.value.exit_code == 3
+            assert not target.exists()
+
+
+def test_a_wrong_digest_and_a_file_that_is_there_are_refused(
+    fetalbench: Fetalbench, weights: Path, tmp_path: Path
+) -> None:
+    words = ("weights", "convert", weights, "--network", NETWORK, "--backend", "torch")
+    wrong = fetalbench(*words, "--to", "x.pt", "--sha256", "0" * 64)
+    assert (wrong.returncode, "have the digest" in wrong.stderr) == (3, True)
+    assert not (tmp_path / "x.pt").exists()
+    (tmp_path / "there.pt").touch()
+    there = fetalbench(*words, "--to", "there.pt")
+    assert (there.returncode, "exists already" in there.stderr) == (2, True)

@@ -1,0 +1,253 @@
+"""The networks in Flax NNX: counted, run, and named as PyTorch names them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.extend.core import ClosedJaxpr
+
+from backends.contract import (
+    Operation,
+    Runtime,
+    SizeError,
+    TrainingOptions,
+    Unsupported,
+    WeightsError,
+)
+from backends.flax_backend import FlaxBackend
+from backends.flax_network import FlaxNetwork
+from backends.weights import initial_values
+from harness import registry
+from harness.measuring.cost import multiply_adds
+
+NAMES = tuple(name for name, entry in registry.networks().items() if entry.implements("flax"))
+ROOT = Path(__file__).parents[2]
+
+# Prints the weights of each network in PyTorch, in a process of its own.
+TORCH_SPECS = """
+import json, sys
+from backends.contract import Runtime
+from backends.torch_backend import TorchBackend
+from harness import registry
+backend = TorchBackend(Runtime(threads=1))
+found = {}
+for name in sys.argv[1:]:
+    builder = registry.load_builder(registry.network(name), "torch")
+    specs = backend.build(builder, classes=2, height=64, width=64).weight_specs()
+    found[name] = [[spec.name, list(spec.shape), spec.trainable] for spec in specs]
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def backend() -> FlaxBackend:
+    return FlaxBackend(Runtime())
+
+
+def _build(backend: FlaxBackend, name: str, side: int = 64) -> FlaxNetwork:
+    builder = registry.load_builder(registry.network(name), "flax")
+    return backend.build(builder, classes=2, height=side, width=side)
+
+
+@pytest.fixture(scope="module")
+def rfbsnet(backend: FlaxBackend) -> FlaxNetwork:
+    network = _build(backend, "rfbsnet")
+    network.set_weights(initial_values(network.weight_specs(), 0))
+    return network
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(1).standard_normal((9, 64, 64, 1)).astype(np.float32)
+
+
+def _convolutions(jaxpr: Any) -> Iterator[Any]:
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            yield equation
+        for value in equation.params.values():
+            if isinstance(value, ClosedJaxpr):
+                yield from _convolutions(value.jaxpr)
+
+
+def _flops_by_xla(equation: Any) -> float:
+    """What XLA's cost analysis says of one traced convolution (it leaves out padding taps)."""
+    operands = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in equation.invars]
+    lowered = jax.jit(lambda *values: equation.primitive.bind(*values, **equation.params)).lower(
+        *operands
+    )
+    analysis: Any = lowered.cost_analysis()
+    return analysis["flops"]
+
+
+def _flops_without_padding(operation: Operation) -> int:
+    """2 per multiply-add whose tap falls on the image: what XLA counts."""
+    taps = 1
+    for axis in (0, 1):
+        inputs, outputs = operation.input_size[axis], operation.output_size[axis]
+        stride, kernel = operation.stride[axis], operation.kernel[axis]
+        positions = np.arange(kernel) * operation.dilation[axis]
+        if operation.kind == "conv_transpose":
+            reached = np.arange(inputs)[:, None] * stride + positions - (kernel - stride) // 2
+            taps *= int(((reached >= 0) & (reached < outputs)).sum())
+        else:
+            total = max(0, (outputs - 1) * stride + int(positions[-1]) + 1 - inputs)
+            reached = np.arange(outputs)[:, None] * stride + positions - total // 2
+            taps *= int(((reached >= 0) & (reached < inputs)).sum())
+    channels = operation.input_size[2] // operation.groups * operation.output_size[2]
+    return 2 * taps * channels
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_parameters_and_convolutions_are_those_of_the_paper(
+    backend: FlaxBackend, name: str
+) -> None:
+    network = _build(backend, name, 256)
+    published = registry.network(name).card.published
+    assert published is not None
+    trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
+    assert trainable == published.trainable_parameters
+    operations = network.operations()
+    assert operations[-1].output_size == (256, 256, 2)
+    # A second count, by XLA, of the convolutions of the traced network.
+    image = jax.ShapeDtypeStruct((1, 256, 256, 1), jnp.float32)
+    traced = jax.make_jaxpr(network.forward)(network.parameters, network.statistics, image)
+    known: dict[str, float] = {}
+    by_xla = 0.0
+    for equation in _convolutions(traced.jaxpr):
+        shapes = [variable.aval.shape for variable in equation.invars]
+        key = f"{shapes} {equation.params}"
+        if key not in known:
+            known[key] = _flops_by_xla(equation)
+        by_xla += known[key]
+    counted = [operation for operation in operations if multiply_adds(operation)]
+    assert by_xla == sum(map(_flops_without_padding, counted))
+
+
+def test_weights_have_the_names_that_pytorch_gives_them(backend: FlaxBackend) -> None:
+    names = [name for name in NAMES if registry.network(name).implements("torch")]
+    done = subprocess.run(
+        [sys.executable, "-c", TORCH_SPECS, *names],
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if "No module named 'torch'" in done.stderr:
+        pytest.skip("PyTorch is not installed, so there are no names to compare with")
+    assert done.returncode == 0, done.stderr
+    for name, expected in json.loads(done.stdout).items():
+        specs = _build(backend, name).weight_specs()
+        assert [[s.name, list(s.shape), s.trainable] for s in specs] == expected, name
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_finite_and_hang_on_the_image(
+    backend: FlaxBackend, name: str, images: np.ndarray
+) -> None:
+    network = _build(backend, name)
+    network.set_weights(initial_values(network.weight_specs(), 0))
+    logits = network.predict(images[:2])
+    assert logits.shape == (2, 64, 64, 2)
+    assert logits.dtype == np.float32
+    assert np.isfinite(logits).all()
+    assert not np.array_equal(logits[0], logits[1])
+
+
+def test_a_padded_batch_gives_what_single_images_give(
+    rfbsnet: FlaxNetwork, images: np.ndarray
+) -> None:
+    together = rfbsnet.predict(images)
+    alone = np.concatenate([rfbsnet.predict(image[None]) for image in images])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+
+
+def test_activations_are_named_outputs_in_order(rfbsnet: FlaxNetwork, images: np.ndarray) -> None:
+    activations = rfbsnet.activations(images[:2])
+    assert next(iter(activations)) == "stem"
+    assert list(activations)[-1] == "head"
+    np.testing.assert_allclose(activations["head"], rfbsnet.predict(images[:2]), atol=1e-6)
+    assert activations["deep.bottleneck.conv1"].shape == (2, 4, 4, 256)
+
+
+@pytest.mark.parametrize("plan", ["aot", "aot-shifted-depthwise", "aot-bfloat16"])
+def test_a_prepared_query_compiles_nothing_and_agrees_with_predict(
+    rfbsnet: FlaxNetwork, images: np.ndarray, plan: str
+) -> None:
+    forward = rfbsnet.prepare(images[:2], plan=plan, quantity="forward")
+    end_to_end = rfbsnet.prepare(images[:2], plan=plan, quantity="end_to_end")
+    compiled = forward.compilations()
+    result = forward.launch()
+    forward.synchronise(result)
+    masks = end_to_end.launch()
+    forward.set_images(images[2:4])
+    other = forward.launch()
+    forward.synchronise(other)
+    logits = forward.logits(result)
+    assert forward.compilations() == compiled
+    assert masks.dtype == np.uint8
+    assert np.array_equal(masks, logits.argmax(-1))
+    tolerance = 0.05 * float(np.ptp(logits)) if plan == "aot-bfloat16" else 1e-6
+    np.testing.assert_allclose(logits, rfbsnet.predict(images[:2]), atol=tolerance)
+    np.testing.assert_allclose(forward.logits(other), rfbsnet.predict(images[2:4]), atol=tolerance)
+
+
+def test_compilations_are_seen(rfbsnet: FlaxNetwork, images: np.ndarray) -> None:
+    query = rfbsnet.prepare(images[:1], plan="aot", quantity="forward")
+    before = query.compilations()
+    jax.jit(lambda x: x * 3.25 - 1)(images)
+    assert query.compilations() == before + 1
+
+
+def test_mistakes_are_named(backend: FlaxBackend, rfbsnet: FlaxNetwork, images: np.ndarray) -> None:
+    with pytest.raises(SizeError, match="height 100 is not a multiple of 64"):
+        backend.build(lambda **_: None, classes=2, height=100, width=64)
+    with pytest.raises(SizeError, match="expected \\(n, 64, 64, 1\\)"):
+        rfbsnet.predict(images[:, :32])
+    with pytest.raises(Unsupported, match="no plan 'aot-tf32' on cpu"):
+        rfbsnet.prepare(images, plan="aot-tf32", quantity="forward")
+    with pytest.raises(SizeError, match="prepared for 1"):
+        rfbsnet.prepare(images[:1], plan="aot", quantity="forward").set_images(images[:2])
+    weights = rfbsnet.weights()
+    with pytest.raises(WeightsError, match=r"'stem\.kernel' is missing"):
+        rfbsnet.set_weights({k: v for k, v in weights.items() if k != "stem.kernel"})
+
+
+def test_weights_given_are_copied(rfbsnet: FlaxNetwork, images: np.ndarray) -> None:
+    """Training donates its buffers to XLA, which would write into the caller's arrays."""
+    weights = rfbsnet.weights()
+    before = {name: value.copy() for name, value in weights.items()}
+    rfbsnet.set_weights(weights)
+    trainer = rfbsnet.trainer(TrainingOptions(loss="dice", seed=0, batch_size=2))
+    trainer.set_data(images, (images[..., 0] > 0).astype(np.uint8))
+    trainer.step(np.array([0, 1]), 1e-2)
+    trainer.losses()
+    assert all(np.array_equal(weights[name], value) for name, value in before.items())
+    assert not np.array_equal(rfbsnet.weights()["head.kernel"], before["head.kernel"])
+    rfbsnet.set_weights(before)
+
+
+def test_matrix_probe_is_float32(backend: FlaxBackend) -> None:
+    left, right = np.full((64, 64), 1.0001, np.float32), np.ones((64, 64), np.float32)
+    assert backend.multiply(left, right, plan="aot").mean() == pytest.approx(64.0064, abs=1e-4)
+    twice = backend.multiply(left, right, plan="aot", repeats=2)
+    assert twice.mean() == pytest.approx(64 * 64.0064, rel=1e-5)
+    coarse = backend.multiply(left, right, plan="aot-bfloat16")
+    assert coarse.mean() == 64
+
+
+def test_unknown_memory_has_a_reason(backend: FlaxBackend) -> None:
+    memory = backend.memory()
+    assert set(memory) == {"allocated_peak_bytes", "reserved_peak_bytes"}
+    assert all(item.bytes is None and item.reason for item in memory.values())

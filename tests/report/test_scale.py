@@ -1,0 +1,56 @@
+"""The page of very many records: time and memory, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+from tests.report import factory
+from tests.report.factory import Cell
+
+REPORT = """
+import json, resource, sys, time
+from pathlib import Path
+start = time.perf_counter()
+from harness.leaderboard import page
+files = page.render(Path(sys.argv[1]))
+print(json.dumps({
+    "seconds": time.perf_counter() - start,
+    "peak_bytes": 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    "page_bytes": len(files["index.html"]),
+}))
+"""
+
+
+def rendered(results: Path) -> dict[str, float]:
+    done = subprocess.run(
+        [sys.executable, "-c", REPORT, str(results)],
+        cwd=ROOT, capture_output=True, text=True, check=True, timeout=300,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow  # writing 2,000 records takes a minute
+def test_two_thousand_cells_make_a_page_in_half_a_minute(tmp_path: Path) -> None:
+    cells = [
+        Cell(network=network, backend=backend, seed=seed, machine=f"machine-{machine}")
+        for machine in range(8)
+        for network in factory.NETWORKS
+        for backend in ("torch", "keras", "flax")
+        for seed in range(10)
+    ]
+    found = rendered(factory.write_results(tmp_path / "results", cells[:2000]))
+    assert found["seconds"] <= 30, found
+    assert found["peak_bytes"] <= 1.5e9, found
+
+
+@pytest.mark.slow  # a figure of time: not beside other tests
+def test_the_grid_makes_a_page_in_ten_seconds(results: Path) -> None:
+    found = rendered(results)
+    assert found["seconds"] <= 10, found
+    assert found["page_bytes"] <= 3e6, found

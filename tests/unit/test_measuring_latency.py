@@ -1,0 +1,269 @@
+"""The timer against planted delays and faults (measuring, 13; no framework needed)."""
+
+from __future__ import annotations
+
+from time import perf_counter_ns
+
+import numpy as np
+import pytest
+
+from backends.contract import Plan, Runtime
+from harness.errors import DataError, UsageError
+from harness.measuring.inputs import Inputs, is_repeat
+from harness.measuring.latency import (
+    Quantity,
+    Setting,
+    figures,
+    measure,
+    measurements_of,
+    summarise,
+)
+from harness.measuring.order import shuffled
+from harness.measuring.profiles import PROFILES, Profile
+from harness.measuring.session import measure_cell, pool
+from harness.measuring.timer import is_steady, time_queries, time_query
+from tests.contract import fakes
+
+pytestmark = pytest.mark.alone
+
+SHORT = Profile(
+    name="quick",
+    publishable=False,
+    processes=1,
+    queries=64,
+    seconds=0.0,
+    queries_batched=64,
+    seconds_batched=0.0,
+    warm_up_calls=2,
+    warm_up_s=0.0,
+    warm_up_limit_s=0.05,
+)
+
+
+@pytest.fixture
+def images():
+    return np.random.default_rng(0).standard_normal((4, 8, 8, 1)).astype(np.float32)
+
+
+def run(kind, images, quantity: Quantity = "forward", batch=1, profile=SHORT, **setting):
+    return measure(
+        fakes.FakeNetwork(kind, 8, 8),
+        images,
+        plan=fakes.PLAN,
+        quantity=quantity,
+        batch=batch,
+        setting=Setting(profile=profile, **setting),
+    )
+
+
+def planted(images, quantity):
+    """Latencies (ns) of planted sleeps, what was slept, and which of them were long."""
+    made: list[fakes.Sleeping] = []
+
+    def sleeping(*args):
+        made.append(fakes.Sleeping(*args))
+        return made[-1]
+
+    measured = run(sleeping, images, quantity)
+    assert measured.status == "ok", measured.reasons
+    assert measured.latency_ns is not None
+    queries = len(measured.latency_ns)
+    return measured.latency_ns, np.array(made[0].slept_ns[-queries:]), made[0].slow[-queries:]
+
+
+@pytest.mark.parametrize("quantity", ["forward", "end_to_end"])
+def test_planted_sleeps_are_read_right(images, quantity):
+    # A busy machine makes sleeps longer than planted; the fake knows how long they were. Another
+    # process can still come between a sleep and its stamp, but a wrong timer is wrong every time.
+    tries = (planted(images, quantity) for _ in range(3))
+    good = (found for found in tries if abs(np.median(found[0] / found[1]) - 1) <= 0.02)
+    latency_ns, _, slow = next(good)
+    long = np.array(slow)
+    assert 3 <= long.sum() <= 4
+    assert latency_ns[~long].min() / 1e6 == pytest.approx(5, rel=0.02)
+    assert latency_ns[long].min() / 1e6 == pytest.approx(50, rel=0.02)
+
+
+def test_asynchronous_backend_is_timed_to_its_end(images):
+    measured = run(fakes.Asynchronous, images)
+    assert measured.status == "ok", measured.reasons
+    assert measured.latency_ns is not None
+    assert np.median(measured.latency_ns) / 1e6 >= 5
+
+
+def test_missing_synchronisation_is_caught(images):
+    measured = run(fakes.Unsynchronised, images)
+    assert measured.status == "invalid"
+    assert "still working at the stop stamp" in measured.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "quantity", "reason"),
+    [
+        (fakes.Retracing, "forward", "compiled 1 time"),
+        (fakes.Remembering, "forward", "remembers answers"),
+        (fakes.Remembering, "end_to_end", "remembers answers"),
+        (fakes.Wrong, "forward", "other masks"),
+        (fakes.Wrong, "end_to_end", "other masks"),
+        (fakes.Lazy, "end_to_end", "no uint8 mask"),
+    ],
+)
+def test_planted_faults_are_caught(images, kind, quantity, reason):
+    measured = run(kind, images, quantity)
+    assert measured.status == "invalid"
+    assert any(reason in sentence for sentence in measured.reasons)
+
+
+def test_work_that_the_device_cannot_do_is_caught(images):
+    measured = run(fakes.FakeInference, images, flops=10**12, peaks={"fake": 1e9})
+    assert measured.status == "invalid"
+    assert any("more than the device can do" in sentence for sentence in measured.reasons)
+
+
+def test_broken_plan_is_a_status(images):
+    measured = run(fakes.Breaking, images)
+    assert (measured.status, measured.reasons) == ("crashed", ("ValueError: kernel not found",))
+
+
+@pytest.fixture
+def _short_warm_up(monkeypatch):
+    monkeypatch.setitem(PROFILES, "quick", SHORT)
+
+
+@pytest.mark.usefixtures("_short_warm_up")
+def test_out_of_memory_ends_the_sweep(images):
+    backend = fakes.FakeBackend(Runtime())
+    latencies, samples = measure_cell(
+        backend.build(fakes.OutOfMemory, classes=2, height=8, width=8),
+        images,
+        plans=[fakes.PLAN],
+        quantities=["forward"],
+        batches=[32, 1, 16, 8, 64],
+        profile="quick",
+        seed=0,
+        backend=backend,
+    )
+    assert [latency.batch for latency in latencies] == [1, 8, 16, 32, 64]
+    assert [latency.status for latency in latencies] == ["ok", "ok", "oom", "oom", "oom"]
+    assert latencies[2].reason == "batch 16 did not fit."
+    assert latencies[4].reason == "skipped_after_oom: batch 16 did not fit."
+    assert latencies[4].median_ms is None
+    assert sorted(set(samples["batch"])) == [1, 8]
+    assert (samples["latency_ns"].dtype, samples["query"].dtype) == (np.int64, np.int64)
+
+
+@pytest.mark.usefixtures("_short_warm_up")
+def test_summaries_come_back_from_the_raw_samples_to_the_bit(images):
+    backend = fakes.FakeBackend(Runtime())
+    parts = [
+        measure_cell(
+            backend.build(fakes.FakeInference, classes=2, height=8, width=8),
+            images,
+            plans=[fakes.PLAN],
+            quantities=["forward", "end_to_end"],
+            batches=[1, 2],
+            profile="quick",
+            seed=0,
+            backend=backend,
+            process=process,
+            processes=2,
+        )
+        for process in range(2)
+    ]
+    assert [summarise([one]) for one in measurements_of(*parts[0])] == [
+        summarise([one]) for one in measurements_of(*pool(parts[:1]))
+    ]
+    latencies, samples = pool(parts)
+    for latency in latencies:
+        rows = samples.query("quantity == @latency.quantity and batch == @latency.batch")
+        assert latency.queries == len(rows) == 64
+        assert set(rows["process"]) == {0, 1}
+        assert latency.median_ms == np.median(rows["latency_ns"]) / 1e6
+        assert latency.p90_ms == rows["latency_ns"].max() / 1e6
+        assert latency.std_ms == np.std(rows["latency_ns"], ddof=1) / 1e6
+
+
+def test_too_few_queries_have_no_p90():
+    assert figures(np.arange(1, 64))["p90_ms"] is None
+    assert figures(np.arange(1, 65) * 1_000_000)["p90_ms"] == 64
+
+
+def test_a_published_figure_needs_all_its_processes(images):
+    publish = PROFILES["publish"]
+
+    def part(process):
+        measured = run(fakes.FakeInference, images, process=process)
+        latency_ns = np.full(342, 10_000_000)
+        return type(measured)(
+            **{**vars(measured), "profile": publish, "latency_ns": latency_ns}
+            | {"steady": True, "reasons": ()}
+        )
+
+    assert not summarise([part(0)]).publishable
+    assert not summarise([part(0), part(1)]).publishable
+    assert summarise([part(0), part(1), part(2)]).publishable
+    assert publish.least(1, processes=3) == (342, pytest.approx(10 / 3))
+
+
+def test_steady_is_two_per_cent_between_tens():
+    assert not is_steady([100] * 19, 0.02)
+    assert is_steady([100] * 10 + [102] * 10, 0.02)
+    assert not is_steady([100] * 10 + [103] * 10, 0.02)
+    assert not is_steady([300] * 10 + [100] * 10, 0.02)
+
+
+def test_inputs_are_new_but_for_every_fourth(images):
+    inputs = Inputs(images, 2, seed=1)
+    seen = [inputs.batch(Inputs.of_query(query)).tobytes() for query in range(80)]
+    for query in range(1, 80):
+        assert (seen[query] == seen[query - 1]) == is_repeat(query)
+    assert len(set(seen)) == 60
+    assert inputs.batch(0).tobytes() not in seen
+    assert Inputs(images, 2, seed=1).batch(5).tobytes() == inputs.batch(5).tobytes()
+    with pytest.raises(DataError, match="no images"):
+        Inputs(images[:0], 1, seed=0)
+
+
+def test_kept_results_are_those_of_their_queries(images):
+    inputs = Inputs(images, 1, seed=0)
+    inference = fakes.FakeInference(inputs.batch(0), "forward")
+    timed = time_queries(inference, inputs, queries=8, seconds=0, keep={2, 7})
+    assert sorted(timed.kept) == [2, 7]
+    for query, result in timed.kept.items():
+        np.testing.assert_array_equal(result, fakes.logits_of(inputs.batch(Inputs.of_query(query))))
+
+
+def test_the_harness_adds_less_than_twenty_microseconds(images):
+    inference = fakes.Idle(images[:1], "forward")
+    # The least of many: this machine may be busy with other things.
+    timed = min(time_query(inference)[0] for _ in range(2000))
+    start = perf_counter_ns()
+    for _ in range(2000):
+        inference.launch()
+    bare = (perf_counter_ns() - start) / 2000
+    assert timed - bare < 20_000
+
+
+def test_order_is_shuffled_by_the_seed_and_interleaved():
+    cells = [(backend, n) for backend in ("torch", "keras", "flax") for n in range(9)]
+    order = shuffled(cells, lambda cell: cell[0], seed=3)
+    assert order == shuffled(cells, lambda cell: cell[0], seed=3)
+    assert order != shuffled(cells, lambda cell: cell[0], seed=4)
+    assert sorted(order) == sorted(cells)
+    for start in range(0, 27, 3):
+        assert {cell[0] for cell in order[start : start + 3]} == {"torch", "keras", "flax"}
+
+
+def test_unknown_profile_is_a_sentence(images):
+    backend = fakes.FakeBackend(Runtime())
+    with pytest.raises(UsageError, match="known are quick, publish, mlperf"):
+        measure_cell(
+            backend.build(fakes.FakeInference, classes=2, height=8, width=8),
+            images,
+            plans=[Plan(key="fake", title="fake")],
+            quantities=["forward"],
+            batches=[1],
+            profile="fast",
+            seed=0,
+            backend=backend,
+        )

@@ -1,0 +1,222 @@
+"""Machine, GPU state, memory and probes: with a fake GPU library, and none."""
+
+from __future__ import annotations
+
+import os
+import re
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from backends.contract import Runtime, Unsupported, WeightSpec
+from harness.measuring import gates, machine, memory, nvml, probes
+from tests.contract import fakes
+
+pytestmark = pytest.mark.alone
+OWN = os.getpid()
+
+
+class FakeNvml:
+    """A GPU library with one GPU."""
+
+    NVML_CLOCK_SM = NVML_TEMPERATURE_GPU = 0
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, *, bits: int = 0, processes: tuple[int, ...] = (OWN,)) -> None:
+        self.bits = bits
+        self.processes = processes
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:  # noqa: N802
+        if index:
+            raise self.NVMLError("Not Found")
+        return "handle"
+
+    def nvmlDeviceGetHandleByUUID(self, uuid: str) -> str:  # noqa: N802
+        if uuid != "GPU-1":
+            raise self.NVMLError("Not Found")
+        return "handle"
+
+    def nvmlDeviceGetUUID(self, handle: str) -> bytes:  # noqa: N802
+        assert handle == "handle"
+        return b"GPU-1"
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: str) -> int:  # noqa: N802
+        assert handle == "handle"
+        return self.bits
+
+    def nvmlDeviceGetClockInfo(self, *of: object) -> int:  # noqa: N802
+        return 1755 + len(of)
+
+    def nvmlDeviceGetTemperature(self, *of: object) -> int:  # noqa: N802
+        return 38 + len(of)
+
+    def nvmlDeviceGetPowerUsage(self, handle: str) -> int:  # noqa: N802
+        return 350_000 + len(handle)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:  # noqa: N802
+        assert handle == "handle"
+        return [SimpleNamespace(pid=pid, usedGpuMemory=5 << 20) for pid in self.processes]
+
+
+def reasons(**gpu):
+    return nvml.judge([nvml.sample(FakeNvml(**gpu), "handle")], OWN)
+
+
+def test_a_quiet_gpu_is_fine():
+    assert reasons() == []
+    assert reasons(bits=0x1 | 0x2 | 0x10) == []
+    # In a container our process has another id there.
+    assert reasons(processes=(4_000_000,)) == []
+    assert reasons(processes=()) == []
+
+
+@pytest.mark.parametrize(
+    ("bits", "name"), [(0x4, "power cap"), (0x20, "software thermal"), (0x80, "power brake")]
+)
+def test_a_throttled_gpu_is_invalid(bits, name):
+    (reason,) = reasons(bits=bits)
+    assert "throttled" in reason
+    assert name in reason
+
+
+@pytest.mark.parametrize("processes", [(OWN, 4_000_000), (4_000_000, 4_000_001)])
+def test_a_shared_gpu_is_invalid(processes):
+    (reason,) = reasons(processes=processes)
+    assert "shared" in reason
+
+
+def test_gpu_is_found_by_uuid_and_its_absence_is_a_sentence(monkeypatch):
+    assert nvml.find_gpu(FakeNvml(), "GPU-1") == ("handle", "GPU-1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-1,GPU-2")
+    assert nvml.find_gpu(FakeNvml())[1] == "GPU-1"
+    with pytest.raises(nvml.NoNvml, match="there is no GPU '7'"):
+        nvml.find_gpu(FakeNvml(), "7")
+
+
+def test_samples_survive_their_line_of_json():
+    sample = nvml.sample(FakeNvml(bits=0x8), "handle")
+    import json
+    from dataclasses import asdict
+
+    assert nvml.parse_sample(json.dumps(asdict(sample))) == sample
+
+
+def test_device_bytes_are_ours_or_unknown():
+    assert nvml.process_bytes(FakeNvml()).bytes == 5 << 20
+    unknown = nvml.process_bytes(FakeNvml(processes=(4_000_000,)))
+    assert unknown.bytes is None
+    assert "container" in (unknown.reason or "")
+
+
+def test_watch_without_a_driver_has_a_reason(monkeypatch):
+    def no_driver():
+        raise nvml.NoNvml("GPU state is unknown: no NVIDIA driver answers.")
+
+    monkeypatch.setattr(nvml, "load_nvml", no_driver)
+    with nvml.Watch() as watch:
+        pass
+    assert watch.reason == "GPU state is unknown: no NVIDIA driver answers."
+    assert watch.reasons() == []
+    assert nvml.gpu_title() is None
+
+
+@pytest.mark.parametrize(
+    ("processor", "gpu", "expected"),
+    [
+        ("AMD EPYC", None, "amd-epyc-2c"),
+        ("AMD EPYC 7763 64-Core Processor", None, "amd-epyc-7763-2c"),
+        (
+            "Intel(R) Xeon(R) Platinum 8481C CPU @ 2.70GHz",
+            None,
+            "intel-xeon-platinum-8481c-2c",
+        ),
+        ("Apple M2", None, "apple-m2-2c"),
+        ("AMD EPYC", "NVIDIA H100 80GB HBM3", "nvidia-h100-2c"),
+        ("AMD EPYC", "NVIDIA A100-SXM4-40GB", "nvidia-a100-sxm4-2c"),
+        ("AMD EPYC", "NVIDIA GeForce RTX 4090", "nvidia-geforce-rtx-4090-2c"),
+        ("中", None, "unknown-2c"),
+    ],
+)
+def test_hardware_names(processor, gpu, expected):
+    assert machine.hardware_name(processor, 2, gpu) == expected
+
+
+def test_this_machine():
+    found = machine.machine()
+    assert re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,63}", found.name)
+    assert found.cores >= 1
+    assert found.memory_bytes > 1 << 28
+    assert os.uname().nodename not in found.model_dump_json()
+    assert any("load average" in sentence for sentence in machine.state())
+
+
+def test_other_load_is_said(monkeypatch):
+    busy = iter([0.0, 2.0])
+    clock = iter([10.0, 11.0])
+    own = iter([0.0, 1.0])
+    monkeypatch.setattr(machine, "_busy_s", lambda: next(busy))
+    monkeypatch.setattr(machine, "perf_counter", lambda: next(clock))
+    monkeypatch.setattr(machine, "process_time", lambda: next(own))
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
+    with machine.OtherLoad() as load:
+        pass
+    assert load.share == pytest.approx(0.5)
+    assert load.sentence() == "other processes took 50% of the machine's cores meanwhile."
+
+
+def test_memory_by_name_with_reasons_for_what_is_unknown():
+    baseline = memory.ImportBaseline()
+    block = np.ones(memory.peak_rss_bytes() // 8 + (4 << 20), np.float64)
+    specs = [WeightSpec(name="a.kernel", shape=(3, 3, 1, 2), trainable=True)]
+    found = memory.quantities(fakes.FakeBackend(Runtime()), specs, baseline, "cpu")
+    assert list(found) == [
+        "parameters_bytes",
+        "allocated_peak_bytes",
+        "reserved_peak_bytes",
+        "device_peak_bytes",
+        "rss_peak_bytes",
+    ]
+    assert found["parameters_bytes"].bytes == 72
+    assert found["rss_peak_bytes"].bytes == pytest.approx(block.nbytes, rel=0.5)
+    for quantity in found.values():
+        assert (quantity.bytes is None) == bool(quantity.reason)
+        assert quantity.bytes != 0
+    shared = memory.quantities(fakes.FakeBackend(Runtime()), specs, baseline, "cpu", shared=True)
+    assert shared["parameters_bytes"] == found["parameters_bytes"]
+    assert shared["rss_peak_bytes"].bytes is None
+    assert shared["rss_peak_bytes"].reason == "the process served other networks too"
+
+
+def test_tf32_is_found_by_computing():
+    assert not probes.multiplies_in_tf32(fakes.FakeBackend(Runtime()), "fake")
+    assert probes.multiplies_in_tf32(fakes.FakeBackend(Runtime(), coarse=True), "fake")
+
+
+def test_peak_is_measured_or_left_out():
+    fake = fakes.FakeBackend(Runtime())
+    assert 1e8 < probes.peak_flops(fake, ["fake"], "cpu")["fake"] < 1e14
+    assert 1e8 < probes.peak_by_numpy() < 1e14
+
+    class Silent(fakes.FakeBackend):
+        def multiply(self, *args, **options):
+            raise Unsupported(f"{len(args)} {len(options)}")
+
+    assert probes.peak_flops(Silent(Runtime()), ["fake"], "cuda") == {}
+    assert probes.peak_flops(Silent(Runtime()), ["fake"], "cpu")["fake"] == probes.peak_by_numpy()
+
+
+def test_growth_gates_allow_five_per_cent():
+    assert gates.throughput_falls({1: 10.0, 2: 20.9, 4: 40.0}) == {}
+    assert list(gates.throughput_falls({1: 10.0, 2: 21.1, 4: 40.0})) == [2]
+    assert gates.memory_shrinks({1: 100, 2: 96, 4: 200}) == {}
+    assert list(gates.memory_shrinks({1: 100, 2: 94, 4: 200})) == [2]
+
+
+def test_ties_are_no_other_masks():
+    logits = np.array([[[[1.0, 1.0005], [0.0, 3.0]]]], np.float32)
+    assert gates.other_masks(np.array([[[0, 1]]]), logits, "float32") is None
+    assert gates.other_masks(np.array([[[1, 0]]]), logits, "float32") is not None
+    assert gates.other_masks(np.array([[[1]]]), logits, "float32") is not None

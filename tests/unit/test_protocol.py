@@ -1,0 +1,77 @@
+"""Protocols: strict, hashed, and with an answer to a wrong key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harness.errors import UsageError
+from harness.protocol import available, load_protocol, parse_protocol
+
+
+@pytest.mark.parametrize("name", available())
+def test_every_protocol_that_we_ship_loads_under_its_name(name: str) -> None:
+    assert load_protocol(name).name == name
+
+
+def test_the_paper_protocol_is_the_papers() -> None:
+    paper = load_protocol("paper")
+    assert (paper.input.height, paper.input.width) == (256, 256)
+    training = paper.training
+    assert (training.loss, training.batch_size, training.epochs) == ("dice", 8, 100)
+    assert (training.learning_rate, training.decay, training.decay_steps) == (1e-4, 0.9, 2000)
+    assert training.validation_by == "subject"
+    assert training.validation_share == 0.2
+    assert training.augmentation == "none"
+    assert training.weights_from == "own"
+    assert not paper.limits.share_process
+
+
+def test_an_unknown_key_is_answered_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match=r"'training.lerning_rate'.*'learning_rate'"):
+        parse_protocol({"name": "x", "training": {"lerning_rate": 1e-3}}, "x.toml")
+
+
+def test_an_unknown_key_of_an_override_is_an_error_too() -> None:
+    with pytest.raises(UsageError, match=r"networks.unet.los.*'loss'"):
+        parse_protocol({"name": "x", "networks": {"unet": {"los": "dice"}}}, "x.toml")
+
+
+def test_an_override_holds_for_its_network_alone() -> None:
+    protocol = parse_protocol({"name": "x", "networks": {"unet": {"learning_rate": 5e-4}}}, "x")
+    assert protocol.training_of("unet").learning_rate == 5e-4
+    assert protocol.training_of("enet").learning_rate == 1e-4
+
+
+def test_the_hash_covers_what_changes_figures_and_nothing_else() -> None:
+    base = parse_protocol({"name": "x"}, "x")
+    same = parse_protocol(
+        {"name": "x", "description": "said otherwise", "grid": {"seeds": [4]}}, "x"
+    )
+    other = parse_protocol({"name": "x", "training": {"epochs": 99}}, "x")
+    assert base.hash == same.hash
+    assert base.hash != other.hash
+
+
+@pytest.mark.parametrize("size", [100, 0, -64, 65])
+def test_sides_are_multiples_of_64(size: int) -> None:
+    with pytest.raises(UsageError, match=f"width {size} is not a multiple of 64"):
+        parse_protocol({"name": "x", "input": {"width": size}}, "x.toml")
+
+
+def test_a_misspelt_protocol_gets_a_hint() -> None:
+    with pytest.raises(UsageError, match="did you mean 'smoke'"):
+        load_protocol("smok")
+
+
+def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("name = ")
+    with pytest.raises(UsageError, match=r"mine\.toml: is not TOML"):
+        load_protocol(str(path))
+
+
+def test_numbers_that_make_no_sense_are_refused() -> None:
+    with pytest.raises(UsageError, match=r"training.learning_rate.*greater than 0"):
+        parse_protocol({"name": "x", "training": {"learning_rate": 0}}, "x.toml")

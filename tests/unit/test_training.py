@@ -1,0 +1,240 @@
+"""The training loop, on a network that is one number: schedule, best weights, stop, go on."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from backends.contract import Array, Network, Trainer, TrainingOptions, Weights, WeightSpec
+from harness.checkpoint import CheckpointFile
+from harness.protocol import Training
+from harness.training import Diverged, Stopped, TrainingData, brain_dice, split_validation, train
+
+
+class OneNumber(Trainer):
+    """Adds the learning rate and the row number to its weight: every step leaves its trace."""
+
+    def __init__(self, network: Any) -> None:
+        self.network = network
+        self.rates: list[float] = []
+        self.orders: list[list[int]] = []
+        self.count = 0
+        self.pending: list[float] = []
+
+    def set_data(self, images: Array, masks: Array) -> None:
+        self.images, self.masks = images, masks
+
+    def start_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def step(self, indices: Array, learning_rate: float) -> None:
+        self.rates.append(learning_rate)
+        self.orders.append(indices.tolist())
+        self.count += 1
+        self.network.value += np.float32(learning_rate * (1 + indices[0] + self.epoch))
+        self.pending.append(self.network.loss)
+
+    def losses(self) -> Array:
+        losses, self.pending = np.array(self.pending, np.float32), []
+        return losses
+
+    def state(self) -> dict[str, Array]:
+        return {"step": np.array(self.count)}
+
+    def set_state(self, state: Weights) -> None:
+        self.count = int(state["step"])
+
+
+class FakeNetwork:
+    """Predicts the brain by `answer(images)`, whatever its one weight says."""
+
+    classes = 2
+
+    def __init__(self, answer: Any, loss: float = 1.0) -> None:
+        self.value, self.answer, self.loss = np.float32(0), answer, loss
+
+    def weight_specs(self) -> tuple[WeightSpec, ...]:
+        return (WeightSpec(name="a.bias", shape=(1,), trainable=True),)
+
+    def weights(self) -> dict[str, Array]:
+        return {"a.bias": np.array([self.value], np.float32)}
+
+    def set_weights(self, weights: Weights) -> None:
+        self.value = weights["a.bias"][0]
+
+    def trainer(self, options: TrainingOptions) -> Trainer:
+        self.options = options
+        self.made = OneNumber(self)
+        return self.made
+
+    def predict(self, images: Array) -> Array:
+        brain = self.answer(self, images[..., 0])
+        return np.stack([~brain, brain], axis=3).astype(np.float32)
+
+
+def fake(answer: Any = lambda _, images: images > 0.5, loss: float = 1.0) -> Network:
+    return cast(Network, FakeNetwork(answer, loss))
+
+
+def data(slices: int = 10) -> TrainingData:
+    masks = np.zeros((slices, 8, 8), np.uint8)
+    masks[:, 2:5, 2:5] = 1
+    images = masks[..., None].astype(np.float32)
+    return TrainingData(
+        images=images, masks=masks, validation_images=images, validation_masks=masks
+    )
+
+
+def checkpoints(folder: Path, identity: str = "this") -> CheckpointFile:
+    return CheckpointFile(folder / "checkpoint.safetensors", identity)
+
+
+def test_the_learning_rate_falls_by_steps_not_by_epochs(tmp_path: Path) -> None:
+    network = fake()
+    settings = Training(learning_rate=1.0, decay=0.5, decay_steps=3, epochs=4, batch_size=5)
+    train(network, data(), settings, seed=0, checkpoints=checkpoints(tmp_path))
+    assert cast(Any, network).made.rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_each_epoch_visits_every_slice_once_in_another_order(tmp_path: Path) -> None:
+    network = fake()
+    train(
+        network, data(), Training(epochs=2, batch_size=5), seed=0, checkpoints=checkpoints(tmp_path)
+    )
+    orders = np.array(cast(Any, network).made.orders).reshape(2, 10)
+    assert (np.sort(orders) == np.arange(10)).all()
+    assert (orders[0] != orders[1]).any()
+
+
+def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
+    seen: list[float] = []
+
+    def best_in_second_epoch(network: Any, images: Array) -> Array:
+        seen.append(float(network.value))
+        brain = images > 0.5
+        if len(seen) % 3 != 2:
+            brain[:, :3] = False
+        return brain
+
+    result = train(
+        fake(best_in_second_epoch),
+        data(),
+        Training(epochs=3, batch_size=10),
+        seed=0,
+        checkpoints=checkpoints(tmp_path),
+    )
+    assert result.best_epoch == 2
+    assert result.best_validation_dice == 1.0
+    assert result.weights["a.bias"][0] == np.float32(seen[1])
+
+
+@pytest.mark.parametrize("everywhere", [False, True])
+def test_one_class_everywhere_is_diverged_and_not_a_zero(tmp_path: Path, everywhere: bool) -> None:
+    with pytest.raises(Diverged, match="one class everywhere on validation"):
+        train(
+            fake(lambda _, images: np.full(images.shape, everywhere)),
+            data(),
+            Training(epochs=2, batch_size=5),
+            seed=0,
+            checkpoints=checkpoints(tmp_path),
+        )
+
+
+def test_a_loss_that_is_not_finite_is_diverged(tmp_path: Path) -> None:
+    with pytest.raises(Diverged, match="the loss is not finite at step 0 of epoch 1"):
+        train(
+            fake(loss=float("nan")),
+            data(),
+            Training(epochs=2, batch_size=5),
+            seed=0,
+            checkpoints=checkpoints(tmp_path),
+        )
+
+
+def stop_after(epoch: int) -> Any:
+    def report(event: dict[str, Any]) -> None:
+        if event["epoch"] == epoch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return report
+
+
+def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
+    settings = Training(epochs=5, batch_size=3, decay_steps=4)
+    whole = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path / "whole"))
+    first = checkpoints(tmp_path / "parts")
+    with pytest.raises(Stopped):
+        train(fake(), data(), settings, seed=1, checkpoints=first, report=stop_after(2))
+    resumed = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path / "parts"))
+    assert resumed.resumed_from_epoch >= 2
+    assert resumed.weights["a.bias"][0] == whole.weights["a.bias"][0]
+    assert resumed.steps == whole.steps
+    columns = ["epoch", "learning_rate", "train_loss", "validation_dice"]
+    pd.testing.assert_frame_equal(resumed.history[columns], whole.history[columns])
+
+
+def test_another_trainings_checkpoint_is_not_taken(tmp_path: Path) -> None:
+    settings = Training(epochs=3, batch_size=5)
+    with pytest.raises(Stopped):
+        train(
+            fake(),
+            data(),
+            settings,
+            seed=1,
+            checkpoints=checkpoints(tmp_path),
+            report=stop_after(1),
+        )
+    other = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path, "other"))
+    assert other.resumed_from_epoch == 0
+
+
+def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 20)
+    result = train(
+        fake(), data(), Training(epochs=1, batch_size=5), seed=1, checkpoints=checkpoints(tmp_path)
+    )
+    assert result.resumed_from_epoch == 0
+
+
+def rows(subjects: int, stacks: int = 2, slices: int = 6) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"subject": f"s{s}", "stack": f"s{s}r{r}", "slice": i}
+            for s in range(subjects)
+            for r in range(stacks)
+            for i in range(slices)
+        ]
+    )
+
+
+def test_validation_is_split_by_subject() -> None:
+    table = rows(10)
+    chosen, note = split_validation(table, Training(), seed=3)
+    assert note == ""
+    assert table[chosen]["subject"].nunique() == 2
+    assert not set(table[chosen]["subject"]) & set(table[~chosen]["subject"])
+    again, _ = split_validation(table, Training(), seed=3)
+    assert (again == chosen).all()
+
+
+def test_one_subject_alone_is_split_by_slice_and_says_so() -> None:
+    table = rows(1)
+    chosen, note = split_validation(table, Training(), seed=3)
+    assert 0 < chosen.sum() < len(table) / 2
+    assert "optimistic" in note
+
+
+def test_brain_dice_is_over_slices_with_brain() -> None:
+    masks = np.zeros((3, 2, 2), np.uint8)
+    masks[0, 0] = 1
+    masks[1, 0] = 1
+    predicted = np.zeros_like(masks)
+    predicted[0, 0] = 1
+    predicted[2] = 1
+    assert brain_dice(masks, predicted) == 0.5
