@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 import subprocess
@@ -120,7 +119,7 @@ def _import_error(name: str, modules: tuple[str, ...]) -> str | None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {', '.join(modules)}"],
-            env=worker_environment(name, device, os.cpu_count() or 1, None),
+            env=worker_environment(name, device, len(usable_cores()), None),
             capture_output=True,
             text=True,
             timeout=IMPORT_SECONDS,
