@@ -348,6 +348,10 @@ class Backend(ABC):
     def memory(self) -> dict[str, Bytes]:
         """`allocated_peak_bytes` and `reserved_peak_bytes` of the device so far."""
 
+    def forget_memory_peaks(self) -> bool:
+        """Let the peaks of `memory` start anew from what is live; False where that is not had."""
+        return False
+
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
         """left · right^repeats of square float32 matrices, one product after the other.
 

@@ -73,7 +73,6 @@ class PredictQuery(Inference):
         self._model = model
         self._to_masks = quantity == "end_to_end"
         self.set_images(images)
-        self.launch()
 
     def set_images(self, images: Array) -> None:
         """Take other images; TensorFlow's `predict` takes them from the device too."""
@@ -154,7 +153,7 @@ class KerasNetwork(Network):
         return np.concatenate([function(batch).numpy() for batch in batches])
 
     def prepare(self, images: Array, *, plan: str, quantity: Quantity) -> Inference:
-        """A query that has run once. Raises `SizeError`, and `Unsupported` for an unknown plan."""
+        """A query that has not run. Raises `SizeError`, and `Unsupported` for an unknown plan."""
         require_images(images, self.height, self.width)
         precision = _plan(plan).precision
         if plan == PREDICT.key:
@@ -252,6 +251,10 @@ class KerasBackend(Backend):
     def memory(self) -> dict[str, Bytes]:
         """The peak of TensorFlow's live tensors on a GPU; unknown, with a reason, otherwise."""
         return keras_engine.memory(self._device)
+
+    def forget_memory_peaks(self) -> bool:
+        """TensorFlow can on a GPU."""
+        return keras_engine.forget_memory_peaks(self._device)
 
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
         """left · right^repeats, one product after the other, in the precision of the plan."""

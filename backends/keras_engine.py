@@ -95,6 +95,14 @@ def memory(device: str) -> dict[str, Bytes]:
     return dict(zip(quantities, (Bytes(bytes=peak), pool), strict=True))
 
 
+def forget_memory_peaks(device: str) -> bool:
+    """Let TensorFlow's peak start anew; False where it keeps none."""
+    if not TENSORFLOW or device == "cpu":
+        return False
+    tf.config.experimental.reset_memory_stats("GPU:0")
+    return True
+
+
 def predict_compilations(model: keras.Model) -> int:
     """Compilations behind `model.predict` so far; PyTorch compiles nothing."""
     if TENSORFLOW:
@@ -116,7 +124,8 @@ def _start_tensorflow(runtime: Runtime) -> None:
             tf.config.experimental.set_memory_growth(gpu, True)
         if runtime.threads:
             tf.config.threading.set_intra_op_parallelism_threads(runtime.threads)
-            tf.config.threading.set_inter_op_parallelism_threads(runtime.threads)
+            # One operation at a time, as in the other frameworks: more would share the same cores.
+            tf.config.threading.set_inter_op_parallelism_threads(1)
     except RuntimeError as error:
         raise BackendError(f"TensorFlow has started with other settings already: {error}") from None
     tf.get_logger().setLevel("ERROR")  # it warns of several networks in one process as retracing

@@ -61,7 +61,6 @@ class CompiledQuery(Inference):
         self._to_host = quantity == "end_to_end"
         self._tf32 = tf32
         self.set_images(images)
-        self.synchronise(self.launch())
 
     def set_images(self, images: Array) -> None:
         """Take other images; `forward` finds them on the device."""

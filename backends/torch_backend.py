@@ -89,6 +89,12 @@ class TorchBackend(Backend):
         unknown = Bytes(bytes=None, reason="PyTorch does not count its memory on a CPU")
         return {"allocated_peak_bytes": unknown, "reserved_peak_bytes": unknown}
 
+    def forget_memory_peaks(self) -> bool:
+        """See `Backend.forget_memory_peaks`."""
+        if self._device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats(self._device)
+        return self._device.type == "cuda"
+
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
         """See `Backend.multiply`."""
         precision = require_plan(plan, self._device).precision

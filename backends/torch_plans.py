@@ -59,8 +59,6 @@ class TorchInference(Inference):
         self._input = network.to_device(images).clone()
         self._forward = forward_of(network.module, self._input, plan)
         self._query = self._forward_query if quantity == "forward" else self._end_to_end_query
-        # A plan may compile or pick its algorithms in its first calls.
-        self.synchronise(self.launch())
 
     def set_images(self, images: Array) -> None:
         """See `Inference.set_images`; raises `SizeError`."""

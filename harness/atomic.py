@@ -55,6 +55,17 @@ def write_bytes(path: Path, content: bytes) -> None:
             raise
 
 
+def link(source: Path, target: Path) -> None:
+    """A second name for a file that nobody changes in place; a copy where links are not had."""
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        with _named(target):
+            shutil.copyfile(source, target)
+
+
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by strict JSON: NaN and infinity are errors, never written."""
     text = json.dumps(value, allow_nan=False, indent=1, ensure_ascii=False)
@@ -71,12 +82,13 @@ def write_parquet(path: Path, table: pd.DataFrame) -> None:
 def swap_folder(staging: Path, final: Path) -> None:
     """Put the finished folder `staging` in the place of `final`, both on one file system.
 
-    A kill between the two renames leaves `<final>.old`, which `settle_folder` puts back.
+    Only one process may do so at a time; readers look under both names, see `old_name`. A kill
+    between the two renames leaves the old folder under that name, and the next swap settles it.
     """
-    old = _old(final)
+    old = old_name(final)
     with _named(final):
         final.parent.mkdir(parents=True, exist_ok=True)
-        settle_folder(final)
+        _settle(final, old)
         fsync_folder(staging)
         if final.exists():
             final.rename(old)
@@ -85,16 +97,14 @@ def swap_folder(staging: Path, final: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def settle_folder(final: Path) -> None:
-    """Undo or complete a `swap_folder` that was killed."""
-    old = _old(final)
-    if not old.exists():
-        return
-    if final.exists():
-        shutil.rmtree(old)
-    else:
-        old.rename(final)
-
-
-def _old(final: Path) -> Path:
+def old_name(final: Path) -> Path:
+    """Where a folder stands while another takes its place."""
     return final.with_name(final.name + ".old")
+
+
+def _settle(final: Path, old: Path) -> None:
+    """Undo or complete a swap that was killed."""
+    if old.exists() and final.exists():
+        shutil.rmtree(old, ignore_errors=True)
+    elif old.exists():
+        old.rename(final)

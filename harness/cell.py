@@ -11,40 +11,34 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from backends.contract import (
     Backend,
     BackendError,
+    MissingFramework,
     Network,
     Runtime,
     Unsupported,
     is_out_of_memory,
 )
-from harness import records, registry, remeasuring
+from harness import cell_latency, records, registry
+from harness.cell_measuring import measure, replay
 from harness.cell_record import make_record
 from harness.cell_weights import Outcome, checkpoint_of, find_weights
-from harness.data.catalogue import Dataset, open_dataset
+from harness.data.catalogue import open_dataset
 from harness.data.normalisation import warning
-from harness.data.preparation import prepare
-from harness.errors import EXIT_INTERRUPTED, FetalbenchError
+from harness.errors import EXIT_INTERRUPTED, EnvironmentFault, FetalbenchError
 from harness.evaluation import evaluate
 from harness.gallery import gallery
 from harness.job import Job
 from harness.measuring.cost import count
-from harness.measuring.machine import state
-from harness.measuring.memory import ImportBaseline, quantities
-from harness.measuring.session import find_plans, measure_cell
+from harness.measuring.memory import ImportBaseline, Meter, parameters, recorded
+from harness.measuring.session import find_plans
 from harness.record_schema import CellKey, Status
-from harness.training import (
-    Diverged,
-    Stopped,
-)
-
-Report = Callable[[dict[str, Any]], None]
-TIMED_SLICES = 64
+from harness.training import Diverged, Stopped
+from harness.worker import Report, Worker
 
 
 class Poisoned(Exception):
@@ -52,37 +46,75 @@ class Poisoned(Exception):
 
 
 def run_job(job: Job, report: Report) -> None:
-    """Do all cells of the job. Raises `Stopped` after an interruption."""
+    """Do all cells of the job. Raises `Stopped` after an interruption, `UsageError`."""
+    try:
+        backend = registry.load_backend(job.backend)(
+            Runtime(device=job.device, threads=job.threads, deterministic=True)
+        )
+    except (Unsupported, MissingFramework) as error:
+        _record_unsupported(job, str(error), report)
+        return
     baseline = ImportBaseline()
-    backend = registry.load_backend(job.backend)(
-        Runtime(device=job.device, threads=job.threads, deterministic=True)
+    find_plans(backend, job.plans, job.device)
+    shared = len(job.cells) > 1 or job.protocol.limits.share_process
+    worker = Worker(
+        job=job,
+        backend=backend,
+        dataset=open_dataset(job.dataset),
+        meter=Meter(backend, baseline, job.device, shared=shared),
+        report=report,
     )
-    dataset = open_dataset(job.dataset)
     for cell in job.cells:
         with records.lock(job.results, job.machine, cell) as held:
             if held:
                 report({"event": "start", "network": cell.network, "seed": cell.seed})
-                (_add_samples if job.adds else _run_cell)(
-                    job, cell, backend, dataset, baseline, report
-                )
+                _do_cell(worker, cell)
             else:
                 report({"event": "busy", "network": cell.network, "seed": cell.seed})
 
 
-def _run_cell(
-    job: Job,
-    cell: CellKey,
-    backend: Backend,
-    dataset: Dataset,
-    baseline: ImportBaseline,
-    report: Report,
-) -> None:
+def _record_unsupported(job: Job, reason: str, report: Report) -> None:
+    """The framework is here and the device is not: each cell says so, the others go on."""
+    dataset = open_dataset(job.dataset)
+    for cell in job.cells:
+        with records.lock(job.results, job.machine, cell) as held:
+            stored = records.find_usable(job.results, job.machine, cell)
+            if held and (stored is None or stored.record.status == "unsupported"):
+                record = make_record(
+                    job, cell, dataset, status="unsupported", reason=reason, versions={}
+                )
+                records.commit(job.results, record)
+        named = {"network": cell.network, "seed": cell.seed}
+        report({"event": "start", **named})
+        report({"event": "done", **named, "status": "unsupported"})
+
+
+def _do_cell(worker: Worker, cell: CellKey) -> None:
+    job, named = worker.job, {"network": cell.network, "seed": cell.seed}
+    stored = worker.find(cell)
+    trains = bool({"train", "evaluate"} & set(job.stages))
+    network, status = None, "ok"
+    if stored is None or (trains and (job.force or stored.record.status != "ok")):
+        # Another process may have finished the cell since it was planned.
+        network, status = _make_record(worker, cell)
+    if status == "ok":
+        status = _add_to_record(worker, cell, network)
+    worker.report({"event": "done", **named, "status": status})
+    if worker.poisoned or status in ("oom", "crashed"):
+        raise Poisoned
+
+
+def _make_record(worker: Worker, cell: CellKey) -> tuple[Network | None, Status]:
+    """Train and evaluate as the job says, and commit what came of it."""
+    job, backend = worker.job, worker.backend
     start = time.perf_counter()
     outcome = Outcome()
+    network = None
     try:
-        _do_stages(job, cell, backend, dataset, outcome, report)
+        network = _do_stages(worker, cell, outcome)
         status, reason = "ok", None
-    except Stopped:
+    except (Stopped, EnvironmentFault):
+        # Neither is the cell's doing: what stood before stays.
         raise
     except Exception as error:
         status, reason = _judge(error)
@@ -90,61 +122,42 @@ def _run_cell(
     record = make_record(
         job,
         cell,
-        dataset,
+        worker.dataset,
         status=status,
         reason=reason,
         versions=backend.versions(),
         seconds=time.perf_counter() - start,
-        memory=quantities(backend, outcome.specs, baseline, job.device, shared=len(job.cells) > 1),
+        memory=recorded({"parameters_bytes": parameters(outcome.specs), **worker.meter.peaks()}),
         notes=outcome.notes,
         **outcome.fields,
     )
     records.commit(job.results, record, outcome.tables, outcome.blobs)
-    report({"event": "done", "network": cell.network, "seed": cell.seed, "status": status})
     if status == "ok":
         checkpoint_of(job, cell).remove()
-    elif status in ("oom", "crashed"):
-        raise Poisoned
+    return network, status
 
 
-def _add_samples(
-    job: Job,
-    cell: CellKey,
-    backend: Backend,
-    dataset: Dataset,
-    baseline: ImportBaseline,
-    report: Report,
-) -> None:
-    """Measure a cell whose record stands already, as one of several processes."""
-    start = time.perf_counter()
-    stored = records.find_record(job.results, job.machine, cell)
-    if stored is None:
-        raise FetalbenchError(f"{cell.network} on {cell.backend}: there is no record to add to.")
-    outcome = Outcome()
+def _add_to_record(worker: Worker, cell: CellKey, network: Network | None) -> Status:
+    """Measure and replay as the job says; the record gains each result as it comes."""
+    job = worker.job
+    if not job.measures(cell) and "stream" not in job.stages:
+        return "ok"
     try:
-        network = _build(job, cell, backend)
-        if network.weight_specs() and not remeasuring.own_weights(stored, network):
-            find_weights(job, cell, backend, network, dataset, outcome, report)
-        report({"event": "stage", "stage": f"measure, process {job.part + 1} of {job.parts}"})
-        _measure(job, cell, backend, network, dataset, outcome)
+        network = network or worker.rebuild(cell)
+        if job.measures(cell):
+            measure(worker, cell, network)
+        if "stream" in job.stages:
+            replay(worker, cell, network)
+        return "ok"
+    except (Stopped, EnvironmentFault):
+        raise
     except Exception as error:
         traceback.print_exc()
         status, reason = _judge(error)
-        remeasuring.lose(job, cell, status, reason)
-        report({"event": "done", "network": cell.network, "seed": cell.seed, "status": status})
-        return
-    remeasuring.add(
-        job,
-        stored,
-        outcome.fields["latency"],
-        outcome.tables["latency.parquet"],
-        notes=outcome.notes,
-        seconds=(stored.record.seconds or 0) + time.perf_counter() - start,
-        memory=stored.record.memory
-        if job.part
-        else quantities(backend, network.weight_specs(), baseline, job.device),
-    )
-    report({"event": "done", "network": cell.network, "seed": cell.seed, "status": "ok"})
+        stored = worker.stored(cell)
+        update = {"status": status, "reason": f"{cell_latency.WHILE_MEASURING}{reason}"}
+        records.commit(job.results, stored.record.model_copy(update=update), keep=stored)
+        return status
 
 
 def _judge(error: Exception) -> tuple[Status, str]:
@@ -152,7 +165,7 @@ def _judge(error: Exception) -> tuple[Status, str]:
     text = str(error).strip() or type(error).__name__
     if isinstance(error, Diverged):
         return "diverged", text
-    if isinstance(error, Unsupported | NotImplementedError):
+    if isinstance(error, Unsupported):
         return "unsupported", text
     if isinstance(error, FetalbenchError | BackendError):
         return "invalid", text
@@ -161,43 +174,25 @@ def _judge(error: Exception) -> tuple[Status, str]:
     return "crashed", f"{type(error).__name__}: {text.splitlines()[0]}"
 
 
-def _do_stages(
-    job: Job,
-    cell: CellKey,
-    backend: Backend,
-    dataset: Dataset,
-    outcome: Outcome,
-    report: Report,
-) -> None:
-    network = _build(job, cell, backend)
+def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:
+    job, report = worker.job, worker.report
+    network = worker.build(cell)
     outcome.specs = network.weight_specs()
-    _count(backend, network, outcome)
+    _count(worker.backend, network, outcome)
     if message := warning(job.protocol.input.normalisation):
         outcome.notes.append(message)
     if outcome.specs:
-        find_weights(job, cell, backend, network, dataset, outcome, report)
+        find_weights(job, cell, worker.backend, network, worker.dataset, outcome, report)
     if "evaluate" in job.stages:
         report({"event": "stage", "stage": "evaluate"})
-        evaluated = evaluate(network, dataset, job.protocol)
+        evaluated = evaluate(network, worker.dataset, job.protocol)
         outcome.fields["scores"] = evaluated.scores
         outcome.tables["slices.parquet"] = evaluated.slices
         outcome.tables["predictions.parquet"] = evaluated.predictions
         records.write_gallery(
-            job.results, job.machine, cell, lambda: gallery(dataset, job.protocol)
+            job.results, job.machine, cell, lambda: gallery(worker.dataset, job.protocol)
         )
-    if "measure" in job.stages:
-        report({"event": "stage", "stage": "measure"})
-        _measure(job, cell, backend, network, dataset, outcome)
-
-
-def _build(job: Job, cell: CellKey, backend: Backend) -> Network:
-    chosen = job.protocol.input
-    return backend.build(
-        registry.load_builder(registry.network(cell.network), cell.backend),
-        classes=chosen.classes,
-        height=chosen.height,
-        width=chosen.width,
-    )
+    return network
 
 
 def _count(backend: Backend, network: Network, outcome: Outcome) -> None:
@@ -210,47 +205,17 @@ def _count(backend: Backend, network: Network, outcome: Outcome) -> None:
         outcome.fields["cost_reason"] = str(error)
 
 
-def _measure(
-    job: Job,
-    cell: CellKey,
-    backend: Backend,
-    network: Network,
-    dataset: Dataset,
-    outcome: Outcome,
-) -> None:
-    settings = job.protocol.measuring
-    name = next(name for name in ("normal", "challenging", "train") if name in dataset.meta.sets)
-    rows = dataset.rows(name)
-    # More than one batch: a backend that remembers its input must not look fast.
-    rows = rows.iloc[: max(TIMED_SLICES, *settings.batches)]
-    images, _ = prepare(dataset, rows, **job.protocol.input.model_dump(exclude={"classes"}))
-    outcome.notes += state()
-    summaries, samples = measure_cell(
-        network,
-        images,
-        plans=find_plans(backend, settings.plans.get(cell.backend, ()), job.device),
-        quantities=settings.quantities,
-        batches=settings.batches,
-        profile=settings.profile,
-        seed=cell.seed,
-        backend=backend,
-        device=job.device,
-        process=job.part,
-        processes=max(1, job.parts),
-        note=outcome.notes.append,
-    )
-    outcome.fields["latency"] = summaries
-    outcome.fields["measured_by"] = 1
-    outcome.tables["latency.parquet"] = samples
-
-
 def main() -> int:
     """Read the job, do it, say how it went through the exit code alone."""
     job = Job.model_validate_json(Path(sys.argv[1]).read_bytes())
     with os.fdopen(int(sys.argv[2]), "w", buffering=1) as events:
 
         def report(event: dict[str, Any]) -> None:
-            events.write(json.dumps(event, allow_nan=False) + "\n")
+            try:
+                events.write(json.dumps(event, allow_nan=False) + "\n")
+            except BrokenPipeError:
+                # The parent is gone, and with it whoever would hold this process to its limits.
+                raise Stopped from None
 
         try:
             run_job(job, report)

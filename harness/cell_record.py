@@ -40,6 +40,6 @@ def make_record(
         command=job.command(cell),
         protocol=job.protocol.model_dump(mode="json"),
         dataset=dataset_facts(dataset),
-        provenance=collect(versions, job.device),
+        provenance=collect(versions, job.hardware),
         **fields,
     )

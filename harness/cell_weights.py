@@ -12,13 +12,13 @@ import pandas as pd
 from backends.contract import Backend, Network, Unsupported, WeightSpec
 from backends.weights import digest, initial_values, read_weights, to_bytes
 from harness import records, registry
+from harness.cell_latency import WEIGHTS
 from harness.checkpoint import CheckpointFile
 from harness.data.catalogue import Dataset
 from harness.data.preparation import prepare
 from harness.errors import FetalbenchError
 from harness.job import Job
 from harness.record_schema import CellKey, Training
-from harness.remeasuring import WEIGHTS
 from harness.training import TrainingData, TrainingResult, split_validation, train
 
 Report = Callable[[dict[str, Any]], None]

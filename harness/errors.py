@@ -34,6 +34,10 @@ class RecordError(FetalbenchError):
     exit_code = EXIT_DATA
 
 
+class NewerRecord(RecordError):
+    """A record of a later fetalbench: to be left alone, whatever is asked."""
+
+
 class EnvironmentFault(FetalbenchError):
     """Something is missing on this machine: a framework, a GPU, disk space."""
 

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from harness import registry
+from harness.cell_latency import missing_parts
 from harness.data.description import DatasetMeta
-from harness.measuring.profiles import profile
+from harness.errors import NewerRecord, RecordError
 from harness.protocol import Protocol
 from harness.record_schema import CellKey
 from harness.records import find_record
@@ -73,6 +74,8 @@ def plan(
     seeds: Sequence[int] = (),
 ) -> list[PlannedCell]:
     """All cells that are asked for, with their states. Raises `UsageError` or `RecordError`."""
+    cells = grid(protocol, networks, backends, seeds)
+    first = measured_seed([seed for _, _, seed in cells])
     return [
         _state(
             CellKey(
@@ -87,20 +90,41 @@ def plan(
             results,
             machine,
             protocol,
+            measured=seed == first,
         )
-        for name, backend, seed in grid(protocol, networks, backends, seeds)
+        for name, backend, seed in cells
     ]
 
 
-def _state(key: CellKey, results: Path, machine: str, protocol: Protocol) -> PlannedCell:
-    stored = find_record(results, machine, key)
-    found = profile(protocol.measuring.profile)
-    if stored and found.publishable and (stored.record.status == "ok" or stored.record.scores):
-        measured = stored.record.measured_by
-        if measured < found.processes:
-            reason = f"measured by {measured} of {found.processes} processes"
+def measured_seed(seeds: Sequence[int]) -> int | None:
+    """The seed whose cells are timed: latency does not depend on the weights."""
+    return min(seeds, default=None)
+
+
+def plans_of(protocol: Protocol, backend: str) -> tuple[str, ...]:
+    """Execution plans to measure; "" is the backend's default."""
+    return protocol.measuring.plans.get(backend) or ("",)
+
+
+def _state(
+    key: CellKey, results: Path, machine: str, protocol: Protocol, *, measured: bool
+) -> PlannedCell:
+    try:
+        stored = find_record(results, machine, key)
+    except NewerRecord:
+        raise
+    except RecordError as error:
+        # Damaged: what a run can mend is no reason to refuse it.
+        return PlannedCell(key=key, state="failed", reason=str(error))
+    accurate = stored is not None and (stored.record.status == "ok" or bool(stored.record.scores))
+    if stored and accurate and measured:
+        plans = plans_of(protocol, key.backend)
+        missing = [missing_parts(stored.record, plan, protocol.measuring) for plan in plans]
+        if any(missing):
+            count = sum(map(len, missing))
+            reason = f"{count} measuring process{'es' if count > 1 else ''} missing"
             return PlannedCell(key=key, state="to measure", reason=reason)
-    if stored and stored.record.status == "ok":
+    if stored and accurate:
         return PlannedCell(key=key, state="done")
     if not registry.network(key.network).implements(key.backend):
         return PlannedCell(

@@ -133,6 +133,9 @@ class Protocol(Section):
     def hash(self) -> str:
         """sha256 over all that can change a figure."""
         content = self.model_dump(mode="json", exclude={"description", "grid", "limits"})
+        # What is measured beside a figure does not change it, as with the grid.
+        for which in ("plans", "batches", "quantities", "order_seed"):
+            del content["measuring"][which]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -8,8 +8,7 @@ import subprocess
 from importlib import metadata
 from pathlib import Path
 
-from harness.measuring.machine import machine
-from harness.record_schema import Provenance
+from harness.record_schema import Machine, Provenance
 
 # Variables that change what a framework computes or how fast.
 PREFIXES = ("OMP_", "MKL_", "TF_", "XLA_", "JAX_", "KERAS_BACKEND", "CUDA_VISIBLE", "CUBLAS_")
@@ -45,8 +44,8 @@ def _environment() -> dict[str, str]:
     return {k: "(a path)" if os.sep in v else v for k, v in chosen.items()}
 
 
-def collect(backend_versions: dict[str, str], device: str) -> Provenance:
-    """The provenance of a record made by this process."""
+def collect(backend_versions: dict[str, str], hardware: Machine) -> Provenance:
+    """The provenance of a record made by this process on `hardware`."""
     commit = _git("rev-parse", "HEAD")
     return Provenance(
         fetalbench=fetalbench_version(),
@@ -55,5 +54,5 @@ def collect(backend_versions: dict[str, str], device: str) -> Provenance:
         python=platform.python_version(),
         versions={name: metadata.version(name) for name in LIBRARIES} | backend_versions,
         environment=_environment(),
-        machine=machine(device),
+        machine=hardware,
     )

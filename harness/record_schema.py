@@ -119,32 +119,63 @@ class SetScores(Strict):
     hd95_mm: float | None = None
 
 
-class Latency(Strict):
-    """A summary of raw samples in latency.parquet, recomputable from them to the bit."""
-
-    plan: str
-    precision: str
-    quantity: Literal["forward", "end_to_end"]
-    batch: int
-    profile: str
-    status: Status
-    reason: str | None = None
-    queries: int = 0
-    median_ms: float | None = None
-    p90_ms: float | None = Field(default=None, description="MLPerf's early-stopping estimate")
-    mean_ms: float | None = None
-    std_ms: float | None = None
-    first_call_ms: float | None = None
-    compile_ms: float | None = None
-    steady: bool | None = None
-    publishable: bool = False
-
-
 class MemoryQuantity(Strict):
     """Bytes under one name, or null with the reason."""
 
     bytes: int | None
     reason: str | None = None
+
+
+class Latency(Strict):
+    """A summary of raw samples in latency.parquet, recomputable from them to the bit."""
+
+    plan: str
+    default: bool = Field(default=False, description="the plan that evaluation uses")
+    precision: str
+    quantity: Literal["forward", "end_to_end"]
+    batch: int
+    profile: str
+    status: Status
+    reason: str | None = Field(default=None, description="why status is not ok")
+    doubts: list[str] = Field(default_factory=list, description="why it is not publishable")
+    remarks: list[str] = Field(default_factory=list, description="what else is worth knowing")
+    growth: list[str] = Field(default_factory=list, description="what is odd beside other batches")
+    processes: int = Field(default=0, description="fresh processes whose samples are good")
+    queries: int = 0
+    median_ms: float | None = None
+    p90_ms: float | None = Field(default=None, description="MLPerf's early-stopping estimate")
+    p90_reason: str | None = None
+    p99_ms: float | None = Field(default=None, description="MLPerf's early-stopping estimate")
+    p99_reason: str | None = None
+    mean_ms: float | None = Field(default=None, description="of the first 100, as in the paper")
+    std_ms: float | None = Field(default=None, description="of the first 100, as in the paper")
+    first_call_ms: float | None = None
+    compile_ms: float | None = None
+    steady: bool | None = None
+    publishable: bool = False
+    memory: dict[str, MemoryQuantity] = Field(
+        default_factory=dict, description="peaks of the first process, by name"
+    )
+
+
+class Stream(Strict):
+    """One deadline test; the response of every slice is in stream.parquet."""
+
+    plan: str
+    preset: str
+    deadline_ms: float
+    seed: int
+    slices: int
+    missed: int
+    missed_share: float
+    missed_share_upper: float = Field(description="exact one-sided 95 % bound (Clopper–Pearson)")
+    median_ms: float
+    worst_ms: float
+    p99_ms: float | None
+    p99_reason: str | None
+    cold_start_ms: float = Field(description="from the start of the process to the first mask")
+    recovery_slices: int | None = Field(description="after a stall, until one is in time again")
+    doubts: list[str] = Field(default_factory=list)
 
 
 class FileEntry(Strict):
@@ -173,7 +204,7 @@ class Record(Strict):
     training: Training | None = None
     scores: dict[str, SetScores] = Field(default_factory=dict)
     latency: list[Latency] = Field(default_factory=list)
-    measured_by: int = Field(default=0, description="fresh processes behind the latencies")
+    streams: list[Stream] = Field(default_factory=list)
     memory: dict[str, MemoryQuantity] = Field(default_factory=dict)
     files: dict[str, FileEntry] = Field(default_factory=dict)
     notes: list[str] = Field(default_factory=list)

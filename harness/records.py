@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness import atomic
-from harness.errors import EnvironmentFault, RecordError
+from harness.errors import EnvironmentFault, NewerRecord, RecordError
 from harness.record_schema import SCHEMA_VERSION, CellKey, FileEntry, Record
 
 if TYPE_CHECKING:
@@ -54,7 +54,10 @@ class StoredRecord:
         except OSError as error:
             raise RecordError(f"{path}: cannot be read ({error.strerror}).") from None
         if hashlib.sha256(content).hexdigest() != entry.sha256:
-            raise RecordError(f"{path}: is not the file that the record names; run the cell again.")
+            raise RecordError(
+                f"{path}: is not the file that the record names; if a run is going on start this "
+                "again, else run the cell again."
+            )
         return _read_parquet(path)
 
     def slices(self) -> pd.DataFrame:
@@ -101,10 +104,19 @@ def work_folder(root: Path, machine: str, key: CellKey) -> Path:
 
 
 def read_record(folder: Path) -> Record:
-    """Read one record. Raises `RecordError` where it is damaged or of a newer schema."""
+    """Read one record. Raises `RecordError`: not there, damaged, or of a newer schema."""
+    record = _read(folder)
+    if record is None:
+        raise RecordError(f"{folder}: holds no {RECORD}.")
+    return record
+
+
+def _read(folder: Path) -> Record | None:
     path = folder / RECORD
     try:
         data = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError as error:
         raise RecordError(f"{path}: cannot be read ({error.strerror}).") from None
     except ValueError as error:
@@ -128,33 +140,56 @@ def _migrated(data: Any, path: Path) -> Any:
     if not isinstance(version, int):
         raise RecordError(f"{path}: has no schema_version; it is no record of fetalbench.")
     if version > SCHEMA_VERSION:
-        raise RecordError(
+        raise NewerRecord(
             f"{path}: has schema version {version}, this fetalbench reads up to {SCHEMA_VERSION}: "
             "upgrade fetalbench."
         )
     while version < SCHEMA_VERSION:
+        if version not in MIGRATIONS:
+            raise RecordError(f"{path}: there is no schema version {version}; run the cell again.")
         data = MIGRATIONS[version](data)
         version += 1
     return data
 
 
 def find_record(root: Path, machine: str, key: CellKey) -> StoredRecord | None:
-    """The record of a cell, or None."""
-    folder = cell_folder(root, machine, key)
-    atomic.settle_folder(folder)
-    if not (folder / RECORD).exists():
+    """The record of a cell, or None. Changes nothing on disk: another process may be writing."""
+    return _find(cell_folder(root, machine, key))
+
+
+def find_usable(root: Path, machine: str, key: CellKey) -> StoredRecord | None:
+    """The record of a cell; a damaged one is as good as none, since a run makes it anew.
+
+    Raises `NewerRecord`.
+    """
+    try:
+        return find_record(root, machine, key)
+    except NewerRecord:
+        raise
+    except RecordError:
         return None
-    return StoredRecord(read_record(folder), folder)
+
+
+def _find(final: Path) -> StoredRecord | None:
+    # A swap moves the old record aside before the new one comes: it is under one name or the
+    # other, and after a look at both the new one is there.
+    for folder in (final, atomic.old_name(final), final):
+        record = _read(folder)
+        if record is not None:
+            return StoredRecord(record, folder)
+    return None
 
 
 def load_records(root: Path) -> list[StoredRecord]:
     """All records below `root`, ordered by their paths. Raises `RecordError`."""
     if not root.is_dir():
         raise RecordError(f"{root}: no such results folder; `fetalbench run` makes one.")
-    folders = [path.parent for path in root.glob(f"[!.]*/*/*/*/*/*/{RECORD}")]
-    # A swap that was killed half-way left the old record under this name.
-    folders = [f for f in folders if not (f.suffix == ".old" and f.with_suffix("").exists())]
-    return [StoredRecord(read_record(folder), folder) for folder in sorted(folders)]
+    # A swap that is going on, or was killed half-way, has the old record under another name.
+    found = {
+        folder.with_suffix("") if folder.suffix == ".old" else folder
+        for folder in (path.parent for path in root.glob(f"[!.]*/*/*/*/*/*/{RECORD}"))
+    }
+    return [stored for folder in sorted(found) if (stored := _find(folder))]
 
 
 def load_galleries(root: Path) -> dict[tuple[str, str], pd.DataFrame]:
@@ -177,27 +212,46 @@ def commit(
     record: Record,
     tables: Mapping[str, pd.DataFrame] | None = None,
     blobs: Mapping[str, bytes] | None = None,
+    keep: StoredRecord | None = None,
 ) -> StoredRecord:
     """Write a record with its files in one swap: the old one stands until the new is complete.
 
-    `tables` and `blobs` are by file name. Raises `EnvironmentFault` (disk full) or `RecordError`.
+    `tables` and `blobs` are by file name; files of the record `keep` that are in neither come
+    along as they are. The caller holds the cell's lock. Raises `EnvironmentFault` (disk full).
     """
     machine = record.provenance.machine.name
     staging = work_folder(root, machine, record.key) / f"record.{os.getpid()}"
     shutil.rmtree(staging, ignore_errors=True)
     try:
+        files = _bring_along(keep, staging, {*(tables or ()), *(blobs or ())}) if keep else {}
         for name, table in (tables or {}).items():
             atomic.write_parquet(staging / name, table)
+            files[name] = _entry(staging / name)
         for name, content in (blobs or {}).items():
             atomic.write_bytes(staging / name, content)
-        files = {path.name: _entry(path) for path in sorted(staging.glob("*"))}
-        complete = Record.model_validate(record.model_dump() | {"files": files})
+            files[name] = _entry(staging / name)
+        complete = Record.model_validate(
+            record.model_dump() | {"files": dict(sorted(files.items()))}
+        )
         atomic.write_json(staging / RECORD, complete.model_dump(mode="json"))
         final = cell_folder(root, machine, record.key)
         atomic.swap_folder(staging, final)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return StoredRecord(complete, final)
+
+
+def _bring_along(keep: StoredRecord, staging: Path, replaced: set[str]) -> dict[str, FileEntry]:
+    """Link the files that stay: weights are large, and a record gains samples many times.
+
+    A file that is not here (weights are not published) stays named in the record.
+    """
+    kept = {name: entry for name, entry in keep.record.files.items() if name not in replaced}
+    staging.mkdir(parents=True, exist_ok=True)
+    for name in kept:
+        with contextlib.suppress(FileNotFoundError):
+            atomic.link(keep.folder / name, staging / name)
+    return kept
 
 
 def _entry(path: Path) -> FileEntry:

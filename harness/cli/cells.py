@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from harness import records, registry
+from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
 from harness.errors import EXIT_INTERRUPTED
-from harness.job import ALL_STAGES, Stage
+from harness.job import RUN_STAGES, Stage, StreamSettings
 from harness.launch.local import Faulty, Interrupted
 from harness.measuring.machine import machine
 from harness.plan import PlannedCell
@@ -35,13 +35,16 @@ def run_cells(
     results: Path,
     device: str,
     force: bool,
-    stages: tuple[Stage, ...] = ALL_STAGES,
+    stages: tuple[Stage, ...] = RUN_STAGES,
     weights: Path | None = None,
     protocol: Protocol | None = None,
+    stream: StreamSettings | None = None,
+    show: Callable[[Sequence[Record]], None] | None = None,
 ) -> list[Record]:
     """Plan, run, print a table; leaves with the run's exit code unless all cells are ok.
 
-    `protocol` replaces what `protocol_source` names where a command has changed it.
+    `protocol` replaces what `protocol_source` names where a command has changed it; `show` prints
+    the records in another way.
     """
     protocol = protocol or load_protocol(protocol_source)
     dataset = open_dataset(data)
@@ -51,11 +54,12 @@ def run_cells(
         protocol_source=protocol_source,
         dataset=dataset,
         results=results,
-        machine=machine(chosen).name,
+        hardware=machine(chosen),
         device=chosen,
         stages=stages,
         weights=weights.absolute() if weights else None,
         force=force,
+        stream=stream,
     )
     for backend in backends:
         registry.require_framework(registry.backend(backend))
@@ -63,7 +67,7 @@ def run_cells(
         protocol,
         dataset.meta,
         results,
-        request.machine,
+        request.hardware.name,
         networks=networks,
         backends=backends,
         seeds=seeds,
@@ -81,15 +85,19 @@ def run_cells(
         typer.echo(f"fetalbench: {fault}", err=True)
         raise typer.Exit(fault.exit_code) from None
     found = _records(request, cells)
-    print_rows([_row(record) for record in found], as_json=False)
+    (show or show_cells)(found)
     if summary.exit_code:
         sys.exit(summary.exit_code)
     return found
 
 
 def _records(request: Request, cells: Sequence[PlannedCell]) -> list[Record]:
-    stored = [records.find_record(request.results, request.machine, c.key) for c in cells]
-    return [entry.record for entry in stored if entry]
+    return [record for cell in cells if (record := request.record(cell.key))]
+
+
+def show_cells(found: Sequence[Record]) -> None:
+    """Print a row a cell."""
+    print_rows([_row(record) for record in found], as_json=False)
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -1,23 +1,34 @@
-"""`fetalbench measure`: latency and memory of one network, without training it."""
+"""`fetalbench measure`: latency and memory of networks, without training them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from harness.cli.options import DEFAULT_DATA, Data, Device, ProtocolName
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from harness.protocol import Protocol
+    from harness.record_schema import Record
+
 
 def measure(
-    network: Annotated[str, typer.Argument(help="Network, see `fetalbench list`.")],
-    backend: Annotated[str, typer.Option("--backend")] = "torch",
-    plan: Annotated[
-        str, typer.Option("--plan", help="Comma-separated execution plans; default: one.")
+    network: Annotated[str, typer.Argument(help="Networks, comma-separated, or all.")],
+    backend: Annotated[
+        str, typer.Option("--backend", help="Comma-separated; default: the protocol's, or torch.")
     ] = "",
-    batch: Annotated[str, typer.Option("--batch", help="Comma-separated batch sizes.")] = "1",
-    profile: Annotated[str, typer.Option("--profile", help="quick, publish or mlperf.")] = "quick",
+    plan: Annotated[
+        str, typer.Option("--plan", help="Comma-separated execution plans of one backend.")
+    ] = "",
+    batch: Annotated[str, typer.Option("--batch", help="Comma-separated batch sizes.")] = "",
+    quantity: Annotated[
+        str, typer.Option("--quantity", help="forward, end_to_end, or both by comma.")
+    ] = "",
+    profile: Annotated[str, typer.Option("--profile", help="quick, publish or mlperf.")] = "",
     size: Annotated[
         str, typer.Option("--size", help="HEIGHTxWIDTH; default: the protocol's.")
     ] = "",
@@ -27,40 +38,95 @@ def measure(
     data: Data = DEFAULT_DATA,
     protocol: ProtocolName = "tiny",
     results: Annotated[
-        Path, typer.Option("--results", help="Folder for the record and raw samples.")
+        Path, typer.Option("--results", help="Folder for records and raw samples.")
     ] = Path("measurements"),
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Measure again.")] = False,
 ) -> None:
-    """Time one network in a process of its own and print every summary; raw samples are kept."""
+    """Time networks, each plan in fresh processes, and print every summary; samples are kept.
+
+    What is not named is the protocol's. Interrupt with Ctrl-C and start again to go on.
+    """
     from harness import registry
     from harness.cli.cells import run_cells
-    from harness.cli.options import names, numbers, print_rows
+    from harness.cli.options import names
     from harness.errors import UsageError
-    from harness.protocol import Measuring, load_protocol
+    from harness.protocol import load_protocol
 
     chosen = load_protocol(protocol)
-    known = get_args(Measuring.model_fields["profile"].annotation)
-    if profile not in known:
-        raise UsageError(f"--profile {profile!r}: expected one of {', '.join(known)}.")
-    name = registry.backend(backend)
-    measuring = {
-        "profile": profile,
-        "batches": tuple(numbers(batch, "--batch")),
-        "plans": {name: tuple(names(plan))} if plan else {},
-    }
-    records = run_cells(
+    backends = [registry.backend(name) for name in names(backend)]
+    backends = backends or list(chosen.grid.backends) or ["torch"]
+    if plan and len(backends) > 1:
+        raise UsageError(
+            f"--plan {plan!r}: plans belong to one backend, and --backend names "
+            f"{len(backends)}; put them under [measuring.plans] of a protocol."
+        )
+    networks = [] if network == "all" else names(network)
+    if weights is not None and len(networks) != 1:
+        raise UsageError("--weights belongs to one network: name that one.")
+    run_cells(
         data=data,
         protocol_source=protocol,
-        protocol=chosen.with_measuring(measuring, size),
-        networks=[network],
-        backends=[name],
+        protocol=_changed(chosen, backends, plan, batch, quantity, profile, size),
+        networks=networks,
+        backends=backends,
         seeds=[0],
         results=results,
         device=device,
         force=force,
         stages=("measure",),
         weights=weights,
+        show=_show,
     )
-    for record in records:
-        print_rows([entry.model_dump() for entry in record.latency], as_json=False)
+
+
+def _changed(
+    protocol: Protocol,
+    backends: list[str],
+    plan: str,
+    batch: str,
+    quantity: str,
+    profile: str,
+    size: str,
+) -> Protocol:
+    """The protocol with what was named; each plan in processes of its own, no weights carried."""
+    from harness.cli.options import names, numbers
+    from harness.errors import UsageError
+    from harness.protocol import Measuring
+
+    settings: dict[str, Any] = {}
+    if plan:
+        settings["plans"] = {backends[0]: tuple(names(plan))}
+    if batch:
+        settings["batches"] = tuple(numbers(batch, "--batch"))
+    for option, text, values in (
+        ("quantities", quantity, names(quantity)),
+        ("profile", profile, [profile] if profile else []),
+    ):
+        known = get_args(Measuring.model_fields["profile"].annotation)
+        known = ("forward", "end_to_end") if option == "quantities" else known
+        if not set(values) <= set(known):
+            name = "--quantity" if option == "quantities" else "--profile"
+            raise UsageError(f"{name} {text!r}: expected one of {', '.join(known)}.")
+    if quantity:
+        settings["quantities"] = tuple(names(quantity))
+    if profile:
+        settings["profile"] = profile
+    changed = protocol.with_own_weights().with_measuring(settings, size)
+    limits = changed.limits.model_copy(update={"share_process": False})
+    return changed.model_copy(update={"limits": limits})
+
+
+def _show(records: Sequence[Record]) -> None:
+    from harness.cli.options import print_rows
+
+    columns = ("plan", "precision", "quantity", "batch", "status", "median_ms", "p90_ms")
+    columns += ("p99_ms", "first_call_ms", "compile_ms", "publishable", "reason")
+    rows = [
+        {"network": record.key.network, "backend": record.key.backend}
+        | {column: getattr(entry, column) for column in columns}
+        | {"doubts": " ".join([*entry.doubts, *entry.growth])}
+        for record in records
+        for entry in record.latency
+    ]
+    print_rows(rows, as_json=False)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT_DATA, AsJson, Data, ProtocolName
+from harness.cli.options import DEFAULT_DATA, AsJson, Data, Device, ProtocolName
+
+if TYPE_CHECKING:
+    from harness.record_schema import Record
 
 
 def stream(
@@ -32,39 +36,50 @@ def stream(
         str, typer.Option("--size", help="HEIGHTxWIDTH; default: the protocol's.")
     ] = "",
     seed: Annotated[int, typer.Option("--seed")] = 0,
-    device: Annotated[str, typer.Option("--device", help="cpu or cuda.")] = "cpu",
+    results: Annotated[
+        Path, typer.Option("--results", help="Folder for the record and every response.")
+    ] = Path("streams"),
+    device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """Replay a stack at a scanner's pace: missed deadlines, p99, cold start, recovery."""
-    from dataclasses import asdict
+    """Replay a stack at a scanner's pace: missed deadlines, p99, cold start, recovery.
 
-    from backends.contract import Runtime
-    from harness.building import build_network
-    from harness.cli.options import names, print_rows
-    from harness.data.catalogue import open_dataset
-    from harness.data.preparation import prepare
-    from harness.errors import UsageError
+    In a process of its own, pinned and watched like every measurement; every response is kept.
+    """
+    from harness import registry
+    from harness.cli.cells import run_cells
+    from harness.cli.options import print_rows
+    from harness.job import StreamSettings
     from harness.measuring import stream as streaming
-    from harness.measuring.session import find_plans
     from harness.protocol import load_protocol
 
-    if device not in ("cpu", "cuda"):
-        raise UsageError(f"--device {device!r}: expected cpu or cuda.")
     pace = streaming.preset(preset)
-    chosen = load_protocol(protocol).with_measuring({}, size).input
-    rows = open_dataset(data).slices
-    stack = rows[rows["stack"] == rows["stack"].iloc[0]]
-    images, _ = prepare(open_dataset(data), stack, **chosen.model_dump(exclude={"classes"}))
-    runtime = Runtime(device="cuda" if device == "cuda" else "cpu")
-    framework, built = build_network(network, backend, chosen, runtime, weights)
-    key = find_plans(framework, names(plan), device)[0].key
-    found = streaming.run(
-        lambda: built.prepare(images[:1], plan=key, quantity="end_to_end"),
-        images,
-        pace,
-        slices=slices,
-        seed=seed,
-        deadline_ms=deadline_ms or None,
+    chosen = load_protocol(protocol).with_own_weights().with_measuring({}, size)
+    limits = chosen.limits.model_copy(update={"requires_gpu": False})
+
+    def show(records: Sequence[Record]) -> None:
+        rows = [
+            {"network": record.key.network, "backend": record.key.backend, **one.model_dump()}
+            for record in records
+            for one in record.streams
+            if one.preset == preset and plan in ("", one.plan)
+        ]
+        print_rows(rows, as_json=as_json, title=pace.title)
+
+    run_cells(
+        data=data,
+        protocol_source=protocol,
+        protocol=chosen.model_copy(update={"limits": limits}),
+        networks=[network],
+        backends=[registry.backend(backend)],
+        seeds=[0],
+        results=results,
+        device=device,
+        force=False,
+        stages=("stream",),
+        weights=weights,
+        stream=StreamSettings(
+            preset=preset, plan=plan, slices=slices, deadline_ms=deadline_ms or None, seed=seed
+        ),
+        show=show,
     )
-    row = {"network": network, "backend": framework.name, "plan": key, **asdict(found)}
-    print_rows([row], as_json=as_json, title=pace.title)

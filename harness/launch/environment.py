@@ -47,9 +47,17 @@ def worker_threads(threads: int) -> int:
 
 
 def worker_environment(
-    backend: str, device: str, threads: int, cache: Path | None
+    backend: str,
+    device: str,
+    threads: int,
+    cache: Path | None = None,
+    inductor: Path | None = None,
 ) -> dict[str, str]:
-    """Variables for one worker. `cache` keeps XLA's compilations; None for published timings."""
+    """Variables for one worker.
+
+    `cache` keeps XLA's compilations, never for published compile times; `inductor` is where
+    `torch.compile` keeps its own, empty for those.
+    """
     count = str(threads)
     variables = dict(os.environ) | {
         "OMP_NUM_THREADS": count,
@@ -61,6 +69,8 @@ def worker_environment(
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
         "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
+        # CUDA's own order is by speed: an index would name another GPU than the driver's does.
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "PYTHONHASHSEED": "0",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
     }
@@ -73,4 +83,6 @@ def worker_environment(
             "JAX_COMPILATION_CACHE_DIR": str(cache),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
         }
+    if inductor is not None:
+        variables["TORCHINDUCTOR_CACHE_DIR"] = str(inductor)
     return variables

@@ -27,6 +27,10 @@ GROWTH_TOLERANCE = 0.05
 # (p.) Logits that differ by less than this share of the greatest are a tie that rounding decides.
 TIE_SHARE = {"float32": 1e-3, "tf32": 1e-2}
 TIE_SHARE_REDUCED = 0.1
+# (p.) And there may be no more such pixels than this share of all: of a mask that is wrong
+# everywhere, none is a tie.
+TIED_PIXELS = {"float32": 0.001, "tf32": 0.01}
+TIED_PIXELS_REDUCED = 0.05
 AUDITS = 3
 
 
@@ -94,35 +98,58 @@ def remembered(latency_ns: Array) -> str | None:
 def faster_than_the_device(
     flops: int | None, batch: int, median_ms: float, peak_flops: float | None
 ) -> str | None:
-    """More operations a second than the device reached on a matrix product in this run."""
+    """More operations a second than the device could do even with Winograd's saving."""
+    above = _above(flops, batch, median_ms, peak_flops)
+    if above is None or above[0] <= WINOGRAD_SAVING * above[1]:
+        return None
+    return f"{_beside(*above)}: the work was not done."
+
+
+def faster_than_products(
+    flops: int | None, batch: int, median_ms: float, peak_flops: float | None
+) -> str | None:
+    """A rate between the peak of matrix products and that times Winograd's saving: a remark."""
+    above = _above(flops, batch, median_ms, peak_flops)
+    if above is None or above[0] > WINOGRAD_SAVING * above[1]:
+        return None
+    return f"{_beside(*above)}: possible only with fewer multiplications, as Winograd's."
+
+
+def _above(
+    flops: int | None, batch: int, median_ms: float, peak_flops: float | None
+) -> tuple[float, float] | None:
+    """Rate and peak in FLOP/s where the rate is the greater."""
     if flops is None or peak_flops is None:
         return None
     reached = flops * batch / (median_ms / 1e3)
-    if reached <= WINOGRAD_SAVING * peak_flops:
-        return None
+    return (reached, peak_flops) if reached > peak_flops else None
+
+
+def _beside(reached: float, peak_flops: float) -> str:
     return (
         f"{reached / 1e9:.0f} GFLOP/s is more than the device can do "
-        f"(peak {peak_flops / 1e9:.0f} GFLOP/s on a matrix product): the work was not done."
+        f"(peak {peak_flops / 1e9:.0f} GFLOP/s on a matrix product)"
     )
 
 
 def other_masks(masks: Array, logits: Array, precision: str) -> str | None:
     """Timed masks (n, h, w) that differ from the evaluated logits (n, h, w, classes).
 
-    A pixel whose two greatest logits differ by less than a small share of the greatest is left
-    out: rounding, which differs between plans, decides it.
+    A pixel whose two greatest logits differ by less than a small share of the greatest may differ:
+    rounding, which is another in every plan, decides it. Only few pixels may be of that kind.
     """
     if masks.shape != logits.shape[:3]:
         return f"the timed masks have shape {masks.shape}, expected {logits.shape[:3]}."
     ranked = np.sort(logits, axis=-1)
     margin = ranked[..., -1] - ranked[..., -2]
     tie = TIE_SHARE.get(precision, TIE_SHARE_REDUCED) * float(np.abs(logits).max())
-    wrong = (masks != logits.argmax(-1)) & (margin > tie)
-    if not wrong.any():
+    differs = masks != logits.argmax(-1)
+    few = TIED_PIXELS.get(precision, TIED_PIXELS_REDUCED) * differs.size
+    if not (differs & (margin > tie)).any() and differs.sum() <= max(1, few):
         return None
     return (
-        f"the timed run gave other masks than the evaluation: {int(wrong.sum())} of "
-        f"{wrong.size} pixels differ."
+        f"the timed run gave other masks than the evaluation: {int(differs.sum())} of "
+        f"{differs.size} pixels differ."
     )
 
 

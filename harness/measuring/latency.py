@@ -7,7 +7,7 @@ there; `end_to_end` starts with an image on the host and ends with its mask on t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from time import perf_counter_ns
 from typing import Any, Literal
 
@@ -25,14 +25,17 @@ from backends.contract import (
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
 from harness.measuring.machine import OtherLoad
+from harness.measuring.memory import Meter, recorded
 from harness.measuring.profiles import Profile
 from harness.measuring.profiles import profile as find_profile
 from harness.measuring.timer import Timed, time_queries, time_query, warm_up
-from harness.record_schema import Latency, Status
+from harness.record_schema import Latency, MemoryQuantity, Status
 from harness.statistics.percentiles import early_stopping
 
 Quantity = Literal["forward", "end_to_end"]
 KEPT_MASKS = 4
+# The paper's mean and standard deviation are over this many iterations.
+PAPER_QUERIES = 100
 NS_PER_MS = 1e6
 
 
@@ -45,20 +48,27 @@ def no_samples() -> pd.DataFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Raw samples of one (plan, quantity, batch) and what is known about them."""
+    """Raw samples of one (plan, quantity, batch) in one process, and what is known about them.
+
+    `reasons` say why the status is not ok, `doubts` why the figures are not to be published.
+    """
 
     plan: str
     precision: str
     quantity: Quantity
     batch: int
     profile: Profile
+    default: bool = False
     process: int = 0
     status: Status = "ok"
     reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     latency_ns: Array | None = None
     steady: bool | None = None
     compile_ns: int | None = None
     first_call_ns: int | None = None
+    memory: Mapping[str, MemoryQuantity] = field(default_factory=dict)
 
     def samples(self) -> pd.DataFrame:
         """The samples in the form of latency.parquet."""
@@ -80,6 +90,7 @@ class Setting:
 
     `flops` and `peaks` (FLOP/s by plan) feed the plausibility gate; without them it is left out.
     `process` is the number of this process among `processes` that share the profile's queries.
+    `default` is the key of the plan that evaluation uses; without `meter` memory stays unknown.
     """
 
     profile: Profile
@@ -88,6 +99,8 @@ class Setting:
     peaks: Mapping[str, float] | None = None
     process: int = 0
     processes: int = 1
+    default: str = ""
+    meter: Meter | None = None
 
 
 def measure(
@@ -111,6 +124,7 @@ def measure(
         "batch": batch,
         "profile": setting.profile,
         "process": setting.process,
+        "default": plan.key == setting.default,
     }
     try:
         return _measure(network, Inputs(images, batch, setting.seed), setting, what)
@@ -129,7 +143,9 @@ def measure(
 def _measure(
     network: Network, inputs: Inputs, setting: Setting, what: dict[str, Any]
 ) -> Measurement:
-    profile, batch = setting.profile, what["batch"]
+    profile, batch, meter = setting.profile, what["batch"], setting.meter
+    if meter is not None:
+        meter.restart()
     start = perf_counter_ns()
     inference = network.prepare(inputs.batch(0), plan=what["plan"], quantity=what["quantity"])
     compile_ns = perf_counter_ns() - start
@@ -139,6 +155,10 @@ def _measure(
     hidden = gates.hidden_work(inference, read) if what["quantity"] == "forward" else None
     queries, seconds = profile.least(batch, setting.processes)
     random = np.random.default_rng(setting.seed)
+    memory = {}
+    if meter is not None:
+        memory = meter.peaks()
+        meter.restart()
     before = inference.compilations()
     with OtherLoad() as load:
         timed = time_queries(
@@ -149,25 +169,32 @@ def _measure(
             keep=set(random.choice(queries, min(KEPT_MASKS, queries), replace=False).tolist()),
             read=read,
         )
+    compiled = gates.compiled(before, inference.compilations())
+    if meter is not None:
+        memory |= meter.running()
     median_ms = float(np.median(timed.latency_ns)) / NS_PER_MS
     peak = (setting.peaks or {}).get(what["plan"])
-    invalid = [
+    wrong = [
         hidden,
-        gates.compiled(before, inference.compilations()),
+        compiled,
         gates.remembered(timed.latency_ns),
         gates.faster_than_the_device(setting.flops, batch, median_ms, peak),
         _kept_masks(network, inputs, timed, what),
     ]
-    notes = [load.sentence(), None if steady else _not_steady(profile)]
-    wrong = [reason for reason in invalid if reason]
+    remark = gates.faster_than_products(setting.flops, batch, median_ms, peak)
+    reasons = tuple(reason for reason in wrong if reason)
+    doubts = [load.sentence(), None if steady else _not_steady(profile)]
     return Measurement(
         **what,
-        status="invalid" if wrong else "ok",
-        reasons=tuple(wrong + [note for note in notes if note]),
+        status="invalid" if reasons else "ok",
+        reasons=reasons,
+        doubts=tuple(doubt for doubt in doubts if doubt),
+        remarks=(remark,) if remark else (),
         latency_ns=timed.latency_ns,
         steady=steady,
         compile_ns=compile_ns,
         first_call_ns=first_call_ns,
+        memory=recorded(memory),
     )
 
 
@@ -194,79 +221,89 @@ def _kept_masks(network: Network, inputs: Inputs, timed: Timed, what: dict[str, 
 def summarise(measurements: Sequence[Measurement]) -> Latency:
     """Summary of one (plan, quantity, batch), measured in one process or in several.
 
-    Median, mean and standard deviation (n − 1) are those of the pooled samples in order of
-    process and query; p90 is MLPerf's early-stopping estimate. Compile time and first call are
-    those of the first process.
+    Figures are those of the pooled samples in order of process and query. Compile time, first
+    call and memory are those of the first process.
     """
     first = measurements[0]
     failed = [m for m in measurements if m.status != "ok"]
-    reasons = dict.fromkeys(reason for m in measurements for reason in m.reasons)
+    reasons = dict.fromkeys(reason for m in failed for reason in m.reasons)
+    doubts = dict.fromkeys(doubt for m in measurements for doubt in m.doubts)
     latency = Latency(
         plan=first.plan,
+        default=first.default,
         precision=first.precision,
         quantity=first.quantity,
         batch=first.batch,
         profile=first.profile.name,
         status=failed[0].status if failed else "ok",
         reason=" ".join(reasons) or None,
+        doubts=list(doubts),
+        remarks=list(dict.fromkeys(remark for m in measurements for remark in m.remarks)),
+        processes=len(measurements) - len(failed),
+        memory=dict(first.memory),
     )
     samples = [m.latency_ns for m in measurements if m.latency_ns is not None]
     if len(samples) < len(measurements):
         return latency
     complete = _complete(first.profile, first.batch, samples)
     steady = all(m.steady for m in measurements)
+    sound = complete and steady and not failed and not doubts
     return latency.model_copy(
         update={
             **figures(np.concatenate(samples)),
             "first_call_ms": _ms(first.first_call_ns),
             "compile_ms": _ms(first.compile_ns),
             "steady": steady,
-            "publishable": complete and steady and not reasons and first.profile.publishable,
+            "publishable": sound and first.profile.publishable,
         }
     )
 
 
-def measurements_of(latencies: Sequence[Latency], samples: pd.DataFrame) -> list[Measurement]:
-    """Measurements read back from a record's summaries and raw samples, one a process."""
-    found = []
-    for latency in latencies:
-        chosen = samples[
-            (samples["plan"] == latency.plan)
-            & (samples["quantity"] == latency.quantity)
-            & (samples["batch"] == latency.batch)
-        ]
-        by_process: list[tuple[Any, Array | None]] = [
-            (process, rows["latency_ns"].to_numpy()) for process, rows in chosen.groupby("process")
-        ]
-        for process, latency_ns in by_process or [(0, None)]:
-            found.append(
-                Measurement(
-                    plan=latency.plan,
-                    precision=latency.precision,
-                    quantity=latency.quantity,
-                    batch=latency.batch,
-                    profile=find_profile(latency.profile),
-                    process=int(process),
-                    status=latency.status,
-                    reasons=(latency.reason,) if latency.reason else (),
-                    latency_ns=latency_ns,
-                    steady=latency.steady,
-                    compile_ns=_ns(latency.compile_ms),
-                    first_call_ns=_ns(latency.first_call_ms),
-                )
-            )
-    return found
+def measurements_of(latency: Latency, samples: pd.DataFrame) -> list[Measurement]:
+    """The good measurements behind a summary, one a process, from a record's raw samples."""
+    chosen = samples[
+        (samples["plan"] == latency.plan)
+        & (samples["quantity"] == latency.quantity)
+        & (samples["batch"] == latency.batch)
+        & (samples["process"] < latency.processes)
+    ]
+    return [
+        Measurement(
+            plan=latency.plan,
+            default=latency.default,
+            precision=latency.precision,
+            quantity=latency.quantity,
+            batch=latency.batch,
+            profile=find_profile(latency.profile),
+            process=int(str(process)),
+            doubts=tuple(latency.doubts),
+            remarks=tuple(latency.remarks),
+            latency_ns=rows["latency_ns"].to_numpy(),
+            steady=latency.steady,
+            compile_ns=_ns(latency.compile_ms),
+            first_call_ns=_ns(latency.first_call_ms),
+            memory=latency.memory,
+        )
+        for process, rows in chosen.groupby("process")
+    ]
 
 
-def figures(latency_ns: Array) -> dict[str, float | int | None]:
-    """The figures of int64 nanosecond samples, in milliseconds; the same samples, the same bits."""
-    p90 = early_stopping(latency_ns, percentile=0.9, confidence=0.99).value
+def figures(latency_ns: Array) -> dict[str, float | int | str | None]:
+    """The figures of int64 nanosecond samples, in milliseconds; the same samples, the same bits.
+
+    Mean and standard deviation (n − 1) are of the first 100 queries, as in the paper.
+    """
+    p90, p99 = (early_stopping(latency_ns, share, confidence=0.99) for share in (0.9, 0.99))
+    paper = latency_ns[:PAPER_QUERIES]
     return {
         "queries": len(latency_ns),
         "median_ms": float(np.median(latency_ns)) / NS_PER_MS,
-        "p90_ms": None if p90 is None else p90 / NS_PER_MS,
-        "mean_ms": float(np.mean(latency_ns)) / NS_PER_MS,
-        "std_ms": float(np.std(latency_ns, ddof=1)) / NS_PER_MS if len(latency_ns) > 1 else None,
+        "p90_ms": _ms(p90.value),
+        "p90_reason": p90.reason,
+        "p99_ms": _ms(p99.value),
+        "p99_reason": p99.reason,
+        "mean_ms": float(np.mean(paper)) / NS_PER_MS,
+        "std_ms": float(np.std(paper, ddof=1)) / NS_PER_MS if len(paper) > 1 else None,
     }
 
 
@@ -280,7 +317,7 @@ def _complete(profile: Profile, batch: int, samples: Sequence[Array]) -> bool:
     )
 
 
-def _ms(nanoseconds: int | None) -> float | None:
+def _ms(nanoseconds: float | None) -> float | None:
     return None if nanoseconds is None else nanoseconds / NS_PER_MS
 
 

@@ -104,17 +104,24 @@ class OtherLoad:
         seconds = perf_counter() - wall
         if seconds >= LEAST_SECONDS:
             others = (_busy_s() - busy) - (process_time() - own)
-            self.share = max(0.0, others / (seconds * (os.cpu_count() or 1)))
+            self.share = max(0.0, others / (seconds * cores()))
 
     def sentence(self) -> str | None:
         """What is wrong, or None where others took next to nothing."""
         if self.share is None or self.share <= OTHER_LOAD_SHARE:
             return None
-        return f"other processes took {self.share:.0%} of the machine's cores meanwhile."
+        return f"other processes took {self.share:.0%} of this process's cores meanwhile."
 
 
 def _busy_s() -> float:
-    times = psutil.cpu_times()._asdict()
+    """Busy seconds of the cores that this process may use: on a large machine others are idle."""
     # Linux counts guest time within user time.
     idle = ("idle", "iowait", "guest", "guest_nice")
-    return sum(seconds for name, seconds in times.items() if name not in idle)
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    return sum(
+        seconds
+        for core, times in enumerate(psutil.cpu_times(percpu=True))
+        if own is None or core in own
+        for name, seconds in times._asdict().items()
+        if name not in idle
+    )

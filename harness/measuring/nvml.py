@@ -100,9 +100,10 @@ def process_bytes(nvml: Any = None, pid: int | None = None) -> Bytes:
     try:
         nvml = nvml or load_nvml()
         handle, _ = find_gpu(nvml)
+        listed = _running(nvml, handle)
     except NoNvml as error:
         return Bytes(bytes=None, reason=str(error))
-    for process in nvml.nvmlDeviceGetComputeRunningProcesses(handle):
+    for process in listed:
         if process.pid == (pid or os.getpid()):
             used = process.usedGpuMemory
             reason = "the driver does not tell memory by process" if used is None else None
@@ -113,16 +114,26 @@ def process_bytes(nvml: Any = None, pid: int | None = None) -> Bytes:
     )
 
 
+def _running(nvml: Any, handle: Any) -> Any:
+    try:
+        return nvml.nvmlDeviceGetComputeRunningProcesses(handle)
+    except nvml.NVMLError as error:
+        raise NoNvml(f"the driver does not list the GPU's processes ({error}).") from None
+
+
 def sample(nvml: Any, handle: Any) -> GpuSample:
-    """Look at a GPU once."""
-    bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
-    return GpuSample(
-        clock_mhz=nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
-        temperature_c=nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
-        power_w=nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
-        throttled_by=tuple(name for bit, name in THROTTLE_REASONS.items() if bits & bit),
-        processes=tuple(p.pid for p in nvml.nvmlDeviceGetComputeRunningProcesses(handle)),
-    )
+    """Look at a GPU once. Raises `NoNvml` where the driver does not tell one of the figures."""
+    try:
+        bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
+        return GpuSample(
+            clock_mhz=nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
+            temperature_c=nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
+            power_w=nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
+            throttled_by=tuple(name for bit, name in THROTTLE_REASONS.items() if bits & bit),
+            processes=tuple(process.pid for process in _running(nvml, handle)),
+        )
+    except nvml.NVMLError as error:
+        raise NoNvml(f"GPU state is unknown: the driver does not tell it ({error}).") from None
 
 
 def judge(samples: Sequence[GpuSample], pid: int) -> list[str]:
@@ -179,28 +190,34 @@ class Watch:
             self._process.communicate(timeout=30)
             with self._output as output:
                 output.seek(0)
-                self.samples = [parse_sample(line) for line in output]
+                lines = [json.loads(line) for line in output]
+            self.samples = [parse_sample(line) for line in lines if "reason" not in line]
+            self.reason = next((line["reason"] for line in lines if "reason" in line), None)
 
-    def summary(self) -> str:
-        """One sentence for a record's notes."""
+    def remarks(self) -> list[str]:
+        """What the GPU did meanwhile, in one sentence."""
         if not self.samples:
-            return "no sample of the GPU's state was taken"
+            return []
         clocks = [one.clock_mhz for one in self.samples]
         warmest = max(one.temperature_c for one in self.samples)
         power = max(one.power_w for one in self.samples)
-        return (
+        return [
             f"GPU over {len(self.samples)} samples: {min(clocks)}–{max(clocks)} MHz, "
-            f"at most {warmest} °C and {power:.0f} W"
-        )
+            f"at most {warmest} °C and {power:.0f} W."
+        ]
+
+    def doubts(self) -> list[str]:
+        """Why it is not known whether the GPU was quiet."""
+        return [] if self.samples else [self.reason or "no sample of the GPU's state was taken."]
 
     def reasons(self) -> list[str]:
         """Why figures taken meanwhile are invalid."""
         return judge(self.samples, os.getpid()) if self.samples else []
 
 
-def parse_sample(line: str) -> GpuSample:
-    """A sample from its line of JSON."""
-    read: dict[str, Any] = json.loads(line)
+def parse_sample(line: dict[str, Any]) -> GpuSample:
+    """A sample from its line of JSON, read."""
+    read = dict(line)
     read |= {name: tuple(read[name]) for name in ("throttled_by", "processes")}
     return GpuSample(**read)
 
@@ -208,12 +225,16 @@ def parse_sample(line: str) -> GpuSample:
 def main() -> int:
     """Sample until the standard input closes."""
     uuid, period_s = sys.argv[1], float(sys.argv[2])
-    nvml = load_nvml()
-    handle, _ = find_gpu(nvml, uuid)
-    while True:
-        print(json.dumps(asdict(sample(nvml, handle))), flush=True)
-        if select.select([sys.stdin], [], [], period_s)[0]:
-            return 0
+    try:
+        nvml = load_nvml()
+        handle, _ = find_gpu(nvml, uuid)
+        while True:
+            print(json.dumps(asdict(sample(nvml, handle))), flush=True)
+            if select.select([sys.stdin], [], [], period_s)[0]:
+                return 0
+    except NoNvml as error:
+        print(json.dumps({"reason": str(error)}), flush=True)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,113 +1,139 @@
-"""All latencies of one network: plans, quantities and growing batch sizes."""
+"""All latencies of one network in one process: plans, growing batch sizes, quantities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from typing import Any
-
-import pandas as pd
+from itertools import product
 
 from backends.contract import Array, Backend, Network, Plan, Unsupported
 from harness.errors import UsageError
-from harness.measuring import gates, nvml
+from harness.measuring import nvml
 from harness.measuring.cost import count
-from harness.measuring.latency import (
-    Measurement,
-    Quantity,
-    Setting,
-    measure,
-    measurements_of,
-    no_samples,
-    summarise,
-)
-from harness.measuring.probes import peak_flops
+from harness.measuring.latency import Measurement, Quantity, Setting, measure
+from harness.measuring.memory import Meter
+from harness.measuring.probes import multiplies_in_tf32, peak_flops
 from harness.measuring.profiles import profile as find_profile
-from harness.record_schema import Latency
+
+# What a caller is told before a measurement begins, and asked whether it is wanted.
+What = tuple[Plan, Quantity, int]
 
 
 def measure_cell(
+    backend: Backend,
     network: Network,
     images: Array,
     *,
     plans: Sequence[Plan],
     quantities: Sequence[Quantity],
-    batches: Sequence[int],
+    batches: Iterable[int],
     profile: str,
-    seed: int,
-    backend: Backend,
+    seed: int = 0,
     device: str = "cpu",
     process: int = 0,
     processes: int = 1,
-    note: Callable[[str], None] | None = None,
-) -> tuple[list[Latency], pd.DataFrame]:
-    """Measure a network on (n, h, w, 1) float32 images: summaries, and samples as latency.parquet.
+    meter: Meter | None = None,
+    begin: Callable[[Plan, Quantity, int], bool] = lambda *_: True,
+) -> Iterator[Measurement]:
+    """Measure a network on (n, h, w, 1) float32 images, one plan, batch and quantity at a time.
 
-    `process` is the number of this process where `processes` share the profile's queries; `pool`
-    brings their results together. `note` is told the state of the GPU meanwhile. Raises
-    `UsageError` for an unknown profile, `DataError` without images.
+    `begin` is called before each measurement and may leave it out. Batches grow, so that the peaks
+    of memory do; after one that did not fit, the larger ones of the same plan and quantity are not
+    tried. Raises `UsageError` for an unknown profile.
     """
     setting = Setting(
         profile=find_profile(profile),
         seed=seed,
         flops=_flops(network),
-        peaks=peak_flops(backend, [plan.key for plan in plans], device),
+        peaks=peak_flops(backend, [plan.key for plan in plans if device in plan.devices], device),
         process=process,
         processes=processes,
+        default=default_plan(backend, device).key,
+        meter=meter,
     )
-    measurements: list[Measurement] = []
     for plan in plans:
-        for quantity in quantities:
-
-            def at(batch: int, plan: Plan = plan, quantity: Quantity = quantity) -> Measurement:
-                return measure(
-                    network, images, plan=plan, quantity=quantity, batch=batch, setting=setting
-                )
-
-            with nvml.Watch() if device == "cuda" else nullcontext() as watch:
-                found = sweep(at, batches)
-            if watch is not None and note is not None:
-                note(f"{plan.key}, {quantity}: {watch.reason or watch.summary()}")
-            if watch is not None:
-                found = [_invalidated(one, watch.reasons()) for one in found]
-            measurements += found
-    return _summaries(measurements, device)
+        full: dict[Quantity, Measurement] = {}
+        for batch, quantity in product(sorted(set(batches)), quantities):
+            if not begin(plan, quantity, batch):
+                continue
+            if quantity in full:
+                yield _skipped(full[quantity], batch)
+                continue
+            found = _watched(backend, network, images, (plan, quantity, batch), setting, device)
+            if found.status == "oom":
+                full[quantity] = found
+            yield found
 
 
-def pool(
-    parts: Sequence[tuple[Sequence[Latency], pd.DataFrame]], device: str = "cpu"
-) -> tuple[list[Latency], pd.DataFrame]:
-    """Bring together what several processes measured of the same cell."""
-    return _summaries([one for part in parts for one in measurements_of(*part)], device)
+def _skipped(full: Measurement, batch: int) -> Measurement:
+    return replace(
+        full, batch=batch, reasons=(f"skipped_after_oom: batch {full.batch} did not fit.",)
+    )
 
 
-def _summaries(
-    measurements: Sequence[Measurement], device: str
-) -> tuple[list[Latency], pd.DataFrame]:
-    groups: dict[tuple[str, str, int], list[Measurement]] = {}
-    for one in measurements:
-        groups.setdefault((one.plan, one.quantity, one.batch), []).append(one)
-    latencies = _judge_growth([summarise(group) for group in groups.values()], device)
-    frames = [one.samples() for one in measurements if one.latency_ns is not None]
-    return latencies, pd.concat(frames, ignore_index=True) if frames else no_samples()
+def _watched(
+    backend: Backend,
+    network: Network,
+    images: Array,
+    what: What,
+    setting: Setting,
+    device: str,
+) -> Measurement:
+    """One measurement; on a GPU with its state sampled meanwhile and its arithmetic probed."""
+    plan, quantity, batch = what
+    if device not in plan.devices:
+        return Measurement(
+            plan=plan.key,
+            precision=plan.precision,
+            quantity=quantity,
+            batch=batch,
+            profile=setting.profile,
+            process=setting.process,
+            default=plan.key == setting.default,
+            status="unsupported",
+            reasons=(f"plan {plan.key!r} needs {' or '.join(plan.devices)}, not {device}.",),
+        )
+    with nvml.Watch() if device == "cuda" else nullcontext() as watch:
+        found = measure(network, images, plan=plan, quantity=quantity, batch=batch, setting=setting)
+    if watch is None:
+        return found
+    if found.status == "ok":
+        reasons = (*watch.reasons(), *_other_arithmetic(backend, plan))
+        found = replace(found, status="invalid" if reasons else "ok", reasons=reasons)
+    remarks = (*found.remarks, *watch.remarks())
+    return replace(found, doubts=(*found.doubts, *watch.doubts()), remarks=remarks)
+
+
+def _other_arithmetic(backend: Backend, plan: Plan) -> tuple[str, ...]:
+    """What a product of matrices says against the plan's precision (measuring, 8)."""
+    if plan.precision not in ("float32", "tf32"):
+        return ()
+    try:
+        coarse = multiplies_in_tf32(backend, plan.key)
+    except Unsupported:
+        return ()
+    if coarse == (plan.precision == "tf32"):
+        return ()
+    found = "TF32" if coarse else "float32"
+    return (f"plan {plan.key!r} says {plan.precision} and multiplies in {found}.",)
+
+
+def default_plan(backend: Backend, device: str) -> Plan:
+    """The first plan on the device, which evaluation uses."""
+    return next(plan for plan in backend.capabilities.plans if device in plan.devices)
 
 
 def find_plans(backend: Backend, keys: Sequence[str], device: str) -> list[Plan]:
-    """Plans by key, in that order; none means the first on the device. Raises `UsageError`."""
-    known = {plan.key: plan for plan in backend.capabilities.plans if device in plan.devices}
+    """Plans by key, in that order; none means the default. Raises `UsageError`.
+
+    A plan that the device lacks is among them: measuring it is `unsupported`.
+    """
+    known = {plan.key: plan for plan in backend.capabilities.plans}
     for key in keys:
         if key not in known:
-            raise UsageError(
-                f"{backend.title} has no plan {key!r} on {device}: known are {', '.join(known)}."
-            )
-    return [known[key] for key in keys] or list(known.values())[:1]
-
-
-def _invalidated(measurement: Measurement, reasons: Sequence[str]) -> Measurement:
-    if not reasons or measurement.status != "ok":
-        return measurement
-    return replace(measurement, status="invalid", reasons=(*measurement.reasons, *reasons))
+            raise UsageError(f"{backend.title} has no plan {key!r}: known are {', '.join(known)}.")
+    return [known[key] for key in keys] or [default_plan(backend, device)]
 
 
 def _flops(network: Network) -> int | None:
@@ -115,42 +141,3 @@ def _flops(network: Network) -> int | None:
         return count(network.operations(), network.weight_specs()).flops
     except Unsupported:
         return None
-
-
-def sweep(at: Callable[[int], Measurement], batches: Sequence[int]) -> list[Measurement]:
-    """Measure growing batch sizes; after one that did not fit, the larger ones are not tried."""
-    found: list[Measurement] = []
-    full: Measurement | None = None
-    for batch in sorted(set(batches)):
-        if full is not None:
-            reason = f"skipped_after_oom: batch {full.batch} did not fit."
-            found.append(replace(full, batch=batch, reasons=(reason,)))
-            continue
-        found.append(at(batch))
-        full = found[-1] if found[-1].status == "oom" else None
-    return found
-
-
-def _judge_growth(latencies: list[Latency], device: str) -> list[Latency]:
-    """Mark batch sizes at which throughput falls.
-
-    On a GPU that is a fault of the measurement. On a CPU a larger batch may simply leave the
-    cache, so it is said and nothing more.
-    """
-    medians: dict[tuple[str, str], dict[int, float]] = {}
-    for latency in latencies:
-        if latency.median_ms is not None:
-            by_batch = medians.setdefault((latency.plan, latency.quantity), {})
-            by_batch[latency.batch] = latency.median_ms
-    falls = {key: gates.throughput_falls(by_batch) for key, by_batch in medians.items()}
-    judged = []
-    for latency in latencies:
-        finding = falls.get((latency.plan, latency.quantity), {}).get(latency.batch)
-        # A summary that is read back from a record holds its sentence already.
-        if finding is not None and finding not in (latency.reason or ""):
-            update: dict[str, Any] = {"reason": " ".join(filter(None, [latency.reason, finding]))}
-            if device != "cpu" and latency.status == "ok":
-                update |= {"status": "invalid", "publishable": False}
-            latency = latency.model_copy(update=update)
-        judged.append(latency)
-    return judged

@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from harness.data.catalogue import Dataset
@@ -94,11 +93,11 @@ def test_published_latencies_come_from_three_processes(
     words = ("run", "--data", disc_data.folder, "--protocol", path, "--networks", "threshold")
     done = fetalbench(*words)
     assert done.returncode == 0, done.stderr
-    assert "3 measurements to do" in done.stderr
+    assert "3 measuring processes to do" in done.stderr
     stored = records(tmp_path)["threshold"]
     (summary,) = stored.record.latency
     samples = stored.latency_samples()
-    assert stored.record.measured_by == 3
+    assert (summary.processes, summary.default) == (3, True)
     assert set(samples["process"]) == {0, 1, 2}
     assert summary.queries == len(samples) >= 1024
     assert samples["latency_ns"].sum() >= 10e9
@@ -106,14 +105,19 @@ def test_published_latencies_come_from_three_processes(
     assert stored.slices()["set"].nunique() == 2
     assert "0 cells to do, 1 done" in fetalbench(*words).stderr
 
-    # A run that was cut off after the first process goes on with the second.
+    # A run that was cut off after the second process goes on with the third.
     folder = stored.folder
     record = json.loads((folder / "record.json").read_text())
-    (folder / "record.json").write_text(json.dumps(record | {"measured_by": 2}))
+    record["latency"][0]["processes"] = 2
+    (folder / "record.json").write_text(json.dumps(record))
     planned = fetalbench("plan", *words[1:], "--json")
-    assert json.loads(planned.stdout)[0]["reason"] == "measured by 2 of 3 processes"
+    assert json.loads(planned.stdout)[0]["reason"] == "1 measuring process missing"
     again = fetalbench(*words)
-    assert "1 measurements to do" in again.stderr, again.stderr
+    assert "1 measuring processes to do" in again.stderr, again.stderr
+    (mended,) = records(tmp_path)["threshold"].record.latency
+    samples = records(tmp_path)["threshold"].latency_samples()
+    assert (mended.processes, mended.queries) == (3, len(samples))
+    assert set(samples["process"]) == {0, 1, 2}
 
 
 def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path: Path) -> None:
@@ -135,15 +139,16 @@ def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "start the same command again to go on" in errors
-    before = [stored.folder for stored in load_records(tmp_path / "results")]
-    assert [folder.parts[-3] for folder in before] == ["threshold"]
-    finished = {folder: (folder / "record.json").stat().st_mtime_ns for folder in before}
+    (before,) = load_records(tmp_path / "results")
+    assert before.record.key.network == "threshold"
     done = subprocess.run(
         words, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    for folder, moment in finished.items():
-        assert (folder / "record.json").stat().st_mtime_ns == moment
+    # Measured since, and neither trained nor evaluated again.
+    after = records(tmp_path)["threshold"].record
+    assert after.created_at == before.record.created_at
+    assert after.files["slices.parquet"] == before.record.files["slices.parquet"]
     training = records(tmp_path)["rfbsnet"].record.training
     assert training is not None
     assert 0 < training.resumed_from_epoch < 15
@@ -224,13 +229,132 @@ def test_train_evaluate_and_measure_by_themselves(
     assert done.returncode == 0, done.stderr
     (evaluated,) = load_records(tmp_path / "evaluations")
     assert evaluated.record.scores["normal"].slices == 20
-    done = fetalbench("measure", "rfbsnet", "--batch", "1,2", *shared)
+    assert evaluated.record.command.startswith("fetalbench evaluate rfbsnet --backend torch")
+    measure = ("measure", "rfbsnet", "--weights", "net.safetensors", *shared)
+    done = fetalbench(*measure, "--batch", "1,2")
     assert done.returncode == 0, done.stderr
+    # Another plan and another size find their place in the same record; nothing is done twice.
+    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs", "--batch", "1")
+    assert done.returncode == 0, done.stderr
+    assert "2 measuring processes to do" in done.stderr
     (measured,) = load_records(tmp_path / "measurements")
-    assert {entry.batch for entry in measured.record.latency} == {1, 2}
+    found = {(entry.plan, entry.batch): entry for entry in measured.record.latency}
+    assert {key: entry.status for key, entry in found.items()} == {
+        ("eager", 1): "ok",
+        ("eager", 2): "ok",
+        ("onnxruntime", 1): "ok",
+        ("cuda-graphs", 1): "unsupported",
+    }
+    assert [entry.default for entry in found.values()] == [True, True, False, False]
+    memory = found["onnxruntime", 1].memory
+    assert (memory["rss_peak_bytes"].bytes or 0) > 0
     samples = measured.latency_samples()
-    assert isinstance(samples, pd.DataFrame)
     assert samples["latency_ns"].dtype == np.int64
+    assert samples.groupby(["plan", "batch"]).size().min() >= 64
+
+
+def test_a_measurement_that_takes_too_long_keeps_what_was_measured(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    # The limit is for each measurement: the larger batch passes it, with what came before it kept.
+    path = protocol(tmp_path, seconds=12)
+    measure = ("measure", "rfbsnet", "--data", disc_data.folder, "--protocol", path)
+    done = fetalbench(*measure, "--batch", "1,1024,2048", "--quantity", "forward")
+    assert done.returncode == 1, done.stderr
+    (measured,) = load_records(tmp_path / "measurements")
+    statuses = {entry.batch: entry.status for entry in measured.record.latency}
+    assert statuses == {1: "ok", 1024: "timeout", 2048: "timeout"}
+    reasons = {entry.batch: entry.reason for entry in measured.record.latency}
+    assert reasons[1024] == "took more than 12 s"
+    assert reasons[2048] == "skipped_after_timeout: the process ended at forward, batch 1024."
+    assert len(measured.latency_samples()) >= 64
+    planned = fetalbench(*measure, "--batch", "1", "--quantity", "forward")
+    assert planned.returncode == 1  # the failures of other batches stand in the same record
+
+
+def test_two_runs_at_once_do_each_cell_once(disc_data: Dataset, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "harness.cli", "run", "--data", str(disc_data.folder)]
+    words += ["--protocol", str(protocol(tmp_path)), "--networks", "threshold,rfbsnet"]
+    words += ["--backends", "numpy,torch"]
+    both = [
+        subprocess.Popen(
+            words,
+            cwd=tmp_path,
+            env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    said = [process.communicate(timeout=200)[1] for process in both]
+    assert "Traceback" not in "".join(said)
+    found = records(tmp_path)
+    assert {name: stored.record.status for name, stored in found.items()} == {
+        "threshold": "ok",
+        "rfbsnet": "ok",
+    }
+    for stored in found.values():
+        assert len(stored.slices()) == 40
+        assert len(stored.record.latency) == 1
+        assert stored.latency_samples()["query"].is_unique
+    done = subprocess.run(
+        words,
+        cwd=tmp_path,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "0 cells to do, 2 done" in done.stderr
+
+
+def test_fewer_threads_than_cores_file_the_record_where_the_run_looks(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    path = protocol(tmp_path)
+    path.write_text(path.read_text().replace("[measuring]", "[measuring]\nthreads = 1"))
+    words = ("run", "--data", disc_data.folder, "--protocol", path, "--networks", "threshold")
+    assert fetalbench(*words).returncode == 0
+    assert "0 cells to do, 1 done" in fetalbench(*words).stderr
+
+
+def test_a_damaged_record_is_mended_by_running_again(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    words = ("run", "--data", disc_data.folder, "--protocol", protocol(tmp_path))
+    words += ("--networks", "threshold")
+    assert fetalbench(*words).returncode == 0
+    path = records(tmp_path)["threshold"].folder / "record.json"
+    path.write_text(path.read_text()[:100])
+    planned = json.loads(fetalbench("plan", *words[1:], "--json").stdout)
+    assert planned[0]["state"] == "failed"
+    done = fetalbench(*words)
+    assert done.returncode == 0, done.stderr
+    assert records(tmp_path)["threshold"].record.status == "ok"
+
+
+def test_stream_keeps_every_response(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    words = ("stream", "threshold", "--backend", "numpy", "--data", disc_data.folder)
+    words += ("--protocol", protocol(tmp_path), "--slices", "40", "--json")
+    done = fetalbench(*words)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)
+    (stored,) = load_records(tmp_path / "streams")
+    (found,) = stored.record.streams
+    responses = stored.table("stream.parquet")
+    undisturbed = responses[responses["replay"] == "undisturbed"]["response_ns"]
+    assert len(undisturbed) == row["slices"] == 40
+    assert row["missed"] == found.missed == (undisturbed > 1e6 * row["deadline_ms"]).sum()
+    assert found.median_ms == pytest.approx(undisturbed.median() / 1e6)
+    # From the start of the process: no interpreter starts in less.
+    assert found.cold_start_ms > 100
+    again = fetalbench(*words)
+    assert again.returncode == 0, again.stderr
+    (stored,) = load_records(tmp_path / "streams")
+    assert len(stored.record.streams) == 1
 
 
 def test_plan_and_list_are_strict_json(fetalbench: Fetalbench, disc_data: Dataset) -> None:

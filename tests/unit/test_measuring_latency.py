@@ -5,6 +5,7 @@ from __future__ import annotations
 from time import perf_counter_ns
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from backends.contract import Plan, Runtime
@@ -20,7 +21,7 @@ from harness.measuring.latency import (
 )
 from harness.measuring.order import shuffled
 from harness.measuring.profiles import PROFILES, Profile
-from harness.measuring.session import measure_cell, pool
+from harness.measuring.session import find_plans, measure_cell
 from harness.measuring.timer import is_steady, time_queries, time_query
 from tests.contract import fakes
 
@@ -85,10 +86,21 @@ def test_planted_sleeps_are_read_right(images, quantity):
 
 
 def test_asynchronous_backend_is_timed_to_its_end(images):
-    measured = run(fakes.Asynchronous, images)
-    assert measured.status == "ok", measured.reasons
-    assert measured.latency_ns is not None
-    assert np.median(measured.latency_ns) / 1e6 >= 5
+    def ratio() -> float:
+        made: list[fakes.Asynchronous] = []
+
+        def asynchronous(*args):
+            made.append(fakes.Asynchronous(*args))
+            return made[-1]
+
+        measured = run(asynchronous, images)
+        assert measured.status == "ok", measured.reasons
+        assert measured.latency_ns is not None
+        worked = made[0].worked_ns[-len(measured.latency_ns) :]
+        return float(np.median(measured.latency_ns / np.array(worked)))
+
+    # Waking the waiting thread takes its time too, more on a busy machine, and never less.
+    assert min(ratio() for _ in range(3)) == pytest.approx(1, rel=0.02)
 
 
 def test_missing_synchronisation_is_caught(images):
@@ -133,22 +145,23 @@ def _short_warm_up(monkeypatch):
 @pytest.mark.usefixtures("_short_warm_up")
 def test_out_of_memory_ends_the_sweep(images):
     backend = fakes.FakeBackend(Runtime())
-    latencies, samples = measure_cell(
-        backend.build(fakes.OutOfMemory, classes=2, height=8, width=8),
-        images,
-        plans=[fakes.PLAN],
-        quantities=["forward"],
-        batches=[32, 1, 16, 8, 64],
-        profile="quick",
-        seed=0,
-        backend=backend,
+    found = list(
+        measure_cell(
+            backend,
+            backend.build(fakes.OutOfMemory, classes=2, height=8, width=8),
+            images,
+            plans=[fakes.PLAN],
+            quantities=["forward"],
+            batches=[32, 1, 16, 8, 64],
+            profile="quick",
+        )
     )
-    assert [latency.batch for latency in latencies] == [1, 8, 16, 32, 64]
-    assert [latency.status for latency in latencies] == ["ok", "ok", "oom", "oom", "oom"]
-    assert latencies[2].reason == "batch 16 did not fit."
-    assert latencies[4].reason == "skipped_after_oom: batch 16 did not fit."
-    assert latencies[4].median_ms is None
-    assert sorted(set(samples["batch"])) == [1, 8]
+    assert [one.batch for one in found] == [1, 8, 16, 32, 64]
+    assert [one.status for one in found] == ["ok", "ok", "oom", "oom", "oom"]
+    assert found[2].reasons == ("batch 16 did not fit.",)
+    assert found[4].reasons == ("skipped_after_oom: batch 16 did not fit.",)
+    assert summarise([found[4]]).median_ms is None
+    samples = found[0].samples()
     assert (samples["latency_ns"].dtype, samples["query"].dtype) == (np.int64, np.int64)
 
 
@@ -156,36 +169,46 @@ def test_out_of_memory_ends_the_sweep(images):
 def test_summaries_come_back_from_the_raw_samples_to_the_bit(images):
     backend = fakes.FakeBackend(Runtime())
     parts = [
-        measure_cell(
-            backend.build(fakes.FakeInference, classes=2, height=8, width=8),
-            images,
-            plans=[fakes.PLAN],
-            quantities=["forward", "end_to_end"],
-            batches=[1, 2],
-            profile="quick",
-            seed=0,
-            backend=backend,
-            process=process,
-            processes=2,
+        list(
+            measure_cell(
+                backend,
+                backend.build(fakes.FakeInference, classes=2, height=8, width=8),
+                images,
+                plans=[fakes.PLAN],
+                quantities=["forward", "end_to_end"],
+                batches=[1, 2],
+                profile="quick",
+                process=process,
+                processes=2,
+            )
         )
         for process in range(2)
     ]
-    assert [summarise([one]) for one in measurements_of(*parts[0])] == [
-        summarise([one]) for one in measurements_of(*pool(parts[:1]))
-    ]
-    latencies, samples = pool(parts)
-    for latency in latencies:
-        rows = samples.query("quantity == @latency.quantity and batch == @latency.batch")
-        assert latency.queries == len(rows) == 64
-        assert set(rows["process"]) == {0, 1}
-        assert latency.median_ms == np.median(rows["latency_ns"]) / 1e6
-        assert latency.p90_ms == rows["latency_ns"].max() / 1e6
-        assert latency.std_ms == np.std(rows["latency_ns"], ddof=1) / 1e6
+    for pair in zip(*parts, strict=True):
+        latency = summarise(pair)
+        samples = pd.concat([one.samples() for one in pair], ignore_index=True)
+        assert summarise(measurements_of(latency, samples)) == latency
+        assert latency.processes == 2
+        assert latency.default
+        assert latency.queries == len(samples) == 64
+        assert latency.median_ms == np.median(samples["latency_ns"]) / 1e6
+        assert latency.p90_ms == samples["latency_ns"].max() / 1e6
+        assert latency.std_ms == np.std(samples["latency_ns"], ddof=1) / 1e6
+
+
+def test_the_papers_mean_is_over_its_hundred_iterations():
+    samples = np.concatenate([np.full(100, 2_000_000), np.full(900, 1_000_000)])
+    found = figures(samples)
+    assert (found["mean_ms"], found["std_ms"], found["median_ms"]) == (2.0, 0.0, 1.0)
+    assert found["p99_ms"] is not None
+    assert found["p99_reason"] is None
 
 
 def test_too_few_queries_have_no_p90():
     assert figures(np.arange(1, 64))["p90_ms"] is None
+    assert "64 queries" in str(figures(np.arange(1, 64))["p90_reason"])
     assert figures(np.arange(1, 65) * 1_000_000)["p90_ms"] == 64
+    assert "662 queries" in str(figures(np.arange(1, 65))["p99_reason"])
 
 
 def test_a_published_figure_needs_all_its_processes(images):
@@ -196,7 +219,7 @@ def test_a_published_figure_needs_all_its_processes(images):
         latency_ns = np.full(342, 10_000_000)
         return type(measured)(
             **{**vars(measured), "profile": publish, "latency_ns": latency_ns}
-            | {"steady": True, "reasons": ()}
+            | {"steady": True, "reasons": (), "doubts": ()}
         )
 
     assert not summarise([part(0)]).publishable
@@ -235,13 +258,15 @@ def test_kept_results_are_those_of_their_queries(images):
 
 def test_the_harness_adds_less_than_twenty_microseconds(images):
     inference = fakes.Idle(images[:1], "forward")
-    # The least of many: this machine may be busy with other things.
-    timed = min(time_query(inference)[0] for _ in range(2000))
-    start = perf_counter_ns()
-    for _ in range(2000):
-        inference.launch()
-    bare = (perf_counter_ns() - start) / 2000
-    assert timed - bare < 20_000
+    rounds, calls = [], 2000
+    # The least of several rounds: this machine may be busy with other things.
+    for _ in range(5):
+        timed = float(np.median([time_query(inference)[0] for _ in range(calls)]))
+        start = perf_counter_ns()
+        for _ in range(calls):
+            inference.launch()
+        rounds.append(timed - (perf_counter_ns() - start) / calls)
+    assert min(rounds) < 20_000
 
 
 def test_order_is_shuffled_by_the_seed_and_interleaved():
@@ -254,16 +279,35 @@ def test_order_is_shuffled_by_the_seed_and_interleaved():
         assert {cell[0] for cell in order[start : start + 3]} == {"torch", "keras", "flax"}
 
 
-def test_unknown_profile_is_a_sentence(images):
+def test_unknown_profile_and_plan_are_sentences(images):
     backend = fakes.FakeBackend(Runtime())
+    network = backend.build(fakes.FakeInference, classes=2, height=8, width=8)
     with pytest.raises(UsageError, match="known are quick, publish, mlperf"):
-        measure_cell(
-            backend.build(fakes.FakeInference, classes=2, height=8, width=8),
-            images,
-            plans=[Plan(key="fake", title="fake")],
-            quantities=["forward"],
-            batches=[1],
-            profile="fast",
-            seed=0,
-            backend=backend,
+        next(
+            measure_cell(
+                backend,
+                network,
+                images,
+                plans=[fakes.PLAN],
+                quantities=["forward"],
+                batches=[1],
+                profile="fast",
+            )
         )
+    with pytest.raises(UsageError, match="known are fake"):
+        find_plans(backend, ["graph"], "cpu")
+
+
+def test_a_plan_that_the_device_lacks_is_unsupported(images):
+    backend = fakes.FakeBackend(Runtime())
+    (found,) = measure_cell(
+        backend,
+        backend.build(fakes.FakeInference, classes=2, height=8, width=8),
+        images,
+        plans=[Plan(key="graph", title="graph", devices=("cuda",))],
+        quantities=["forward"],
+        batches=[1],
+        profile="quick",
+    )
+    assert found.status == "unsupported"
+    assert found.reasons == ("plan 'graph' needs cuda, not cpu.",)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -98,10 +100,22 @@ def test_gpu_is_found_by_uuid_and_its_absence_is_a_sentence(monkeypatch):
 
 def test_samples_survive_their_line_of_json():
     sample = nvml.sample(FakeNvml(bits=0x8), "handle")
-    import json
-    from dataclasses import asdict
+    assert nvml.parse_sample(json.loads(json.dumps(asdict(sample)))) == sample
 
-    assert nvml.parse_sample(json.dumps(asdict(sample))) == sample
+
+class Silent(FakeNvml):
+    """A driver that does not tell, as virtual GPUs do."""
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: str) -> list[SimpleNamespace]:  # noqa: N802
+        raise self.NVMLError(f"Not Supported: {handle}")
+
+
+def test_a_driver_that_does_not_tell_is_a_reason_and_no_error():
+    with pytest.raises(nvml.NoNvml, match="Not Supported"):
+        nvml.sample(Silent(), "handle")
+    unknown = nvml.process_bytes(Silent())
+    assert unknown.bytes is None
+    assert "Not Supported" in (unknown.reason or "")
 
 
 def test_device_bytes_are_ours_or_unknown():
@@ -120,6 +134,8 @@ def test_watch_without_a_driver_has_a_reason(monkeypatch):
         pass
     assert watch.reason == "GPU state is unknown: no NVIDIA driver answers."
     assert watch.reasons() == []
+    # What nobody watched is not known to be quiet, hence not published.
+    assert watch.doubts() == ["GPU state is unknown: no NVIDIA driver answers."]
     assert nvml.gpu_title() is None
 
 
@@ -160,34 +176,51 @@ def test_other_load_is_said(monkeypatch):
     monkeypatch.setattr(machine, "_busy_s", lambda: next(busy))
     monkeypatch.setattr(machine, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(machine, "process_time", lambda: next(own))
-    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(machine, "cores", lambda: 2)
     with machine.OtherLoad() as load:
         pass
     assert load.share == pytest.approx(0.5)
-    assert load.sentence() == "other processes took 50% of the machine's cores meanwhile."
+    assert load.sentence() == "other processes took 50% of this process's cores meanwhile."
 
 
 def test_memory_by_name_with_reasons_for_what_is_unknown():
-    baseline = memory.ImportBaseline()
-    block = np.ones(memory.peak_rss_bytes() // 8 + (4 << 20), np.float64)
-    specs = [WeightSpec(name="a.kernel", shape=(3, 3, 1, 2), trainable=True)]
-    found = memory.quantities(fakes.FakeBackend(Runtime()), specs, baseline, "cpu")
-    assert list(found) == [
-        "parameters_bytes",
+    meter = memory.Meter(fakes.FakeBackend(Runtime()), memory.ImportBaseline(), "cpu")
+    meter.restart()
+    block = np.ones(4 << 20, np.float64)
+    found = memory.recorded(meter.peaks())
+    assert set(found) == {
         "allocated_peak_bytes",
         "reserved_peak_bytes",
         "device_peak_bytes",
         "rss_peak_bytes",
-    ]
-    assert found["parameters_bytes"].bytes == 72
+    }
     assert found["rss_peak_bytes"].bytes == pytest.approx(block.nbytes, rel=0.5)
     for quantity in found.values():
         assert (quantity.bytes is None) == bool(quantity.reason)
         assert quantity.bytes != 0
-    shared = memory.quantities(fakes.FakeBackend(Runtime()), specs, baseline, "cpu", shared=True)
-    assert shared["parameters_bytes"] == found["parameters_bytes"]
-    assert shared["rss_peak_bytes"].bytes is None
-    assert shared["rss_peak_bytes"].reason == "the process served other networks too"
+    specs = [WeightSpec(name="a.kernel", shape=(3, 3, 1, 2), trainable=True)]
+    assert memory.parameters(specs).bytes == 72
+
+
+def test_peaks_of_the_queries_are_told_from_those_before():
+    meter = memory.Meter(fakes.FakeBackend(Runtime()), memory.ImportBaseline(), "cpu")
+    meter.restart()
+    # What a compiler would take, and give back.
+    np.ones(8 << 20, np.float64)
+    whole = meter.peaks()["rss_peak_bytes"].bytes
+    meter.restart()
+    running = meter.running()
+    assert whole is not None
+    assert whole > 60 << 20
+    rss = running["rss_running_peak_bytes"]
+    assert rss.bytes is None or rss.bytes < whole / 2
+    assert running["device_running_peak_bytes"].bytes is None
+
+
+def test_a_shared_process_has_no_peaks_of_its_own():
+    shared = memory.Meter(fakes.FakeBackend(Runtime()), memory.ImportBaseline(), "cpu", shared=True)
+    assert {own.reason for own in shared.peaks().values()} == {memory.SHARED}
+    assert all(own.bytes is None for own in shared.running().values())
 
 
 def test_tf32_is_found_by_computing():
@@ -220,3 +253,20 @@ def test_ties_are_no_other_masks():
     assert gates.other_masks(np.array([[[0, 1]]]), logits, "float32") is None
     assert gates.other_masks(np.array([[[1, 0]]]), logits, "float32") is not None
     assert gates.other_masks(np.array([[[1]]]), logits, "float32") is not None
+
+
+def test_a_mask_that_is_wrong_everywhere_is_no_tie():
+    logits = np.stack([np.full((1, 20, 20), 10.0), np.full((1, 20, 20), 10.9)], axis=-1)
+    wrong = np.zeros((1, 20, 20), np.uint8)
+    assert gates.other_masks(wrong, logits, "bfloat16") is not None
+    few = np.ones((1, 20, 20), np.uint8)
+    few[0, 0] = 0
+    assert gates.other_masks(few, logits, "bfloat16") is None
+
+
+def test_only_winograd_explains_more_than_products():
+    assert gates.faster_than_products(10**9, 1, 1.0, 2e12) is None
+    assert "Winograd" in (gates.faster_than_products(10**9, 1, 1.0, 0.5e12) or "")
+    assert gates.faster_than_the_device(10**9, 1, 1.0, 0.5e12) is None
+    assert gates.faster_than_products(10**9, 1, 1.0, 0.4e12) is None
+    assert "not done" in (gates.faster_than_the_device(10**9, 1, 1.0, 0.4e12) or "")

@@ -74,7 +74,7 @@ def test_run_tells_missed_deadlines_cold_start_and_recovery(images):
     durations = [400] + [10] * 700
     durations[100] = durations[300] = 35
     inference = Working(images[:1], ticking, durations)
-    found = stream.run(
+    found, responses = stream.run(
         lambda: inference,
         images,
         stream.preset("interactive"),
@@ -88,13 +88,16 @@ def test_run_tells_missed_deadlines_cold_start_and_recovery(images):
     assert found.worst_ms == pytest.approx(35, abs=0.1)
     assert found.median_ms == pytest.approx(10, abs=0.1)
     assert found.p99_ms is not None
+    undisturbed = responses[responses["replay"] == "undisturbed"]
+    assert len(undisturbed) == 680
+    assert (undisturbed["response_ns"] > 30e6).sum() == 2
     # 90 ms are lost and every slice makes 20 up: 100, 80, 60, 40, then in time.
     assert found.recovery_slices == 4
 
 
 def test_a_network_that_cannot_keep_up_never_recovers(images):
     ticking = Ticking()
-    found = stream.run(
+    found, _ = stream.run(
         lambda: Working(images[:1], ticking, [40]),
         images,
         stream.preset("interactive"),

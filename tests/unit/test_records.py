@@ -144,6 +144,55 @@ def test_a_kill_between_any_two_steps_leaves_the_old_or_the_new(
     assert settled.record == seen.record
 
 
+def test_a_reader_changes_nothing_in_the_middle_of_a_swap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look from another process between the two renames must not undo the first."""
+    old = make_record(status="crashed", reason="old")
+    records.commit(tmp_path, old)
+    seen: list[str] = []
+    rename = Path.rename
+
+    def look(path: Path, target: Path) -> Path:
+        done = rename(path, target)
+        found = records.find_record(tmp_path, "box-2c", old.key)
+        seen.append(found.record.status if found else "nothing")
+        seen.extend(stored.record.status for stored in records.load_records(tmp_path))
+        return done
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", look)
+        records.commit(tmp_path, make_record())
+    assert seen == ["crashed", "crashed", "ok", "ok"]
+    (left,) = records.load_records(tmp_path)
+    assert left.record.status == "ok"
+    assert not list(tmp_path.rglob("*.old"))
+
+
+def test_files_that_stay_come_along_and_absent_ones_stay_named(tmp_path: Path) -> None:
+    stored = records.commit(
+        tmp_path, make_record(), {"history.parquet": TABLE}, {"weights.safetensors": b"w"}
+    )
+    (stored.folder / "weights.safetensors").unlink()
+    changed = records.commit(
+        tmp_path, make_record(title="New"), {"slices.parquet": TABLE}, keep=stored
+    )
+    assert set(changed.record.files) == {
+        "history.parquet",
+        "slices.parquet",
+        "weights.safetensors",
+    }
+    pd.testing.assert_frame_equal(changed.history(), TABLE)
+
+
+def test_a_schema_that_never_was_is_refused(tmp_path: Path) -> None:
+    stored = records.commit(tmp_path, make_record())
+    path = stored.folder / "record.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": 0}))
+    with pytest.raises(RecordError, match="no schema version 0"):
+        records.load_records(tmp_path)
+
+
 def test_two_processes_never_hold_one_cell(tmp_path: Path) -> None:
     key = make_record().key
     code = f"""
