@@ -1,6 +1,7 @@
-"""Deployment runtimes on a CPU: an ONNX file in, NumPy to NumPy, no training framework.
+"""Deployment runtimes: an ONNX file in, no training framework.
 
-Images are (n, 1, height, width) float32, logits (n, classes, height, width) float32.
+Images are (n, 1, height, width) float32, logits (n, classes, height, width) float32. On a CPU both
+are NumPy arrays; TensorRT reads and writes the memory of a GPU, given by address.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ PLANS = (
         precision="bfloat16",
         devices=("cpu",),
     ),
+)
+# TensorRT multiplies in TF32 where the GPU has it.
+TENSORRT = Plan(
+    key="tensorrt", title="TensorRT by ONNX Runtime", precision="tf32", devices=("cuda",)
 )
 
 Run = Callable[[Array], Array]
@@ -59,6 +64,30 @@ def _onnx_runtime(model: bytes, threads: int) -> Run:
         return logits
 
     return run
+
+
+def open_tensorrt(
+    model: bytes, images: int, logits: int, shape: tuple[int, ...], classes: int
+) -> Callable[[], None]:
+    """A run of TensorRT from images to logits, both float32 at these addresses on the GPU.
+
+    `shape` is that of the images. Raises `Unsupported` where ONNX Runtime lacks TensorRT.
+    """
+    try:
+        import onnxruntime
+    except ImportError:
+        raise _missing("ONNX Runtime") from None
+    provider = "TensorrtExecutionProvider"
+    if provider not in onnxruntime.get_available_providers():
+        raise Unsupported(
+            "ONNX Runtime has no TensorRT here: pip install onnxruntime-gpu and tensorrt bring it."
+        )
+    session = onnxruntime.InferenceSession(model, providers=[provider, "CUDAExecutionProvider"])
+    binding = session.io_binding()
+    outputs = (shape[0], classes, *shape[2:])
+    binding.bind_input(session.get_inputs()[0].name, "cuda", 0, "float32", shape, images)
+    binding.bind_output(session.get_outputs()[0].name, "cuda", 0, "float32", outputs, logits)
+    return lambda: session.run_with_iobinding(binding)
 
 
 def _openvino(model: bytes, shape: tuple[int, ...], threads: int, *, bfloat16: bool) -> Run:

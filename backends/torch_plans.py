@@ -27,6 +27,7 @@ PLANS = (
     Plan(key="eager-bfloat16", title="eager, bfloat16", precision="bfloat16"),
     Plan(key="eager-float16", title="eager, float16", precision="float16", devices=("cuda",)),
     *runtimes.PLANS,
+    runtimes.TENSORRT,
 )
 
 
@@ -129,6 +130,8 @@ def forward_of(module: nn.Module, images: Tensor, plan: str) -> Forward:
             return Forward(_low_precision(module, torch.bfloat16))
         case "eager-float16":
             return Forward(_low_precision(module, torch.float16))
+        case "tensorrt":
+            return Forward(_tensorrt(module, images))
     if plan in {entry.key for entry in runtimes.PLANS}:
         return Forward(_deployed(module, images, plan))
     return Forward(module)
@@ -197,6 +200,26 @@ def _deployed(module: nn.Module, images: Tensor, plan: str) -> Callable[[Tensor]
     model = onnx_bytes(module, height, width)
     run = runtimes.open_model(plan, model, tuple(images.shape), torch.get_num_threads())
     return lambda images: torch.from_numpy(run(images.numpy()))
+
+
+def _tensorrt(module: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+    source = images.contiguous()
+    with torch.inference_mode():
+        logits = torch.empty_like(module(source), memory_format=torch.contiguous_format)
+    shape = tuple(source.shape)
+    model = onnx_bytes(module, images.shape[2], images.shape[3])
+    run = runtimes.open_tensorrt(
+        model, source.data_ptr(), logits.data_ptr(), shape, logits.shape[1]
+    )
+
+    def forward(images: Tensor) -> Tensor:
+        if images.data_ptr() != source.data_ptr():
+            source.copy_(images)
+        torch.cuda.current_stream().synchronize()
+        run()
+        return logits
+
+    return forward
 
 
 class _Compiled(Forward):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from harness import registry
 from harness.export import Proof
 
 NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
@@ -91,3 +92,19 @@ def test_proof_is_strict(difference, pixels, within):
         pixels=3 * 64 * 64,
     )
     assert proof.within is within
+
+
+@needs_runtimes
+@pytest.mark.slow  # exporting a deep network takes ten seconds
+@pytest.mark.parametrize(
+    "network", [name for name, entry in registry.networks().items() if entry.implements("torch")]
+)
+def test_every_network_is_exported_and_proven(network: str, tmp_path: Path):
+    words = ["export", network, "--size", "64x128", "--out", str(tmp_path / "net.onnx"), "--json"]
+    done = subprocess.run(
+        [sys.executable, "-m", "harness.cli", *words], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    proofs = json.loads(done.stdout)
+    assert [proof["runtime"] for proof in proofs] == ["ONNX Runtime", "OpenVINO"]
+    assert all(proof["within"] for proof in proofs)
