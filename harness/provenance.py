@@ -18,7 +18,10 @@ from harness.record_schema import Provenance
 # Variables that change what a framework computes or how fast.
 PREFIXES = ("OMP_", "MKL_", "TF_", "XLA_", "JAX_", "KERAS_BACKEND", "CUDA_VISIBLE", "CUBLAS_")
 # An absolute path of at least two parts; not the one in a URL, and not "images/s" or "n/a".
-ABSOLUTE_PATH = re.compile(r"(?<![\w./~>-])/(?:[^\s/:;,'\"()<>]+/)+([^\s/:;,'\"()<>]*)")
+_PART = r"[^\s/:;,'\"()<>]"
+ABSOLUTE_PATH = re.compile(rf"(?<![\w./~>-])/(?:{_PART}+/)+({_PART}*)")
+# The part after these is a user's name.
+SOMEONES_HOME = re.compile(rf"(?<![\w./~>-])(?:/{_PART}+)*?/(?:home|Users)/{_PART}*[^\W_]")
 LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow", "safetensors", "nibabel")
 
 
@@ -55,8 +58,9 @@ def without_paths(sentence: str, roots: Mapping[str, Path] | None = None) -> str
     # The longest first: a results folder below the home folder is called results.
     for prefix, name in sorted(pairs, key=lambda pair: (-len(pair[0]), pair)):
         if prefix != os.sep:
-            sentence = re.sub(rf"{re.escape(prefix)}(?![\w.-])", name, sentence)
-    return ABSOLUTE_PATH.sub(r"…/\1", sentence)
+            whole = rf"(?<![\w.-]){re.escape(prefix)}(?![\w-]|\.\w)"
+            sentence = re.sub(whole, lambda _, name=name: name, sentence)
+    return ABSOLUTE_PATH.sub(r"…/\1", SOMEONES_HOME.sub("~", sentence))
 
 
 def _git(*words: str) -> str | None:
