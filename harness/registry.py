@@ -258,12 +258,16 @@ def load_backend(name: str) -> type[Backend]:
     return getattr(module, f"{stem.capitalize()}Backend")
 
 
-def load_builder(entry: NetworkEntry, backend_name: str) -> Callable[..., Any]:
-    """Import the network's `build` for a backend. Raises `UsageError` where there is none."""
-    stem = _stem(backend_name)
+def require_implementation(entry: NetworkEntry, backend_name: str) -> None:
+    """Raise `UsageError` unless the network has a file for the backend."""
     if not entry.implements(backend_name):
         raise UsageError(
             f"network {entry.name!r} is not implemented for {backend_name!r}: "
-            f"add {stem}_net.py to its folder or choose another backend."
+            f"add {_stem(backend_name)}_net.py to its folder or choose another backend."
         )
-    return importlib.import_module(f"{entry.package}.{stem}_net").build
+
+
+def load_builder(entry: NetworkEntry, backend_name: str) -> Callable[..., Any]:
+    """Import the network's `build` for a backend. Raises `UsageError` where there is none."""
+    require_implementation(entry, backend_name)
+    return importlib.import_module(f"{entry.package}.{_stem(backend_name)}_net").build

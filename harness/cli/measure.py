@@ -43,7 +43,8 @@ def measure(
     known = get_args(Measuring.model_fields["profile"].annotation)
     if profile not in known:
         raise UsageError(f"--profile {profile!r}: expected one of {', '.join(known)}.")
-    name = registry.backend(backend)
+    entry, name = registry.network(network), registry.backend(backend)
+    registry.require_implementation(entry, name)
     measuring = {
         "profile": profile,
         "batches": tuple(numbers(batch, "--batch")),
@@ -53,7 +54,7 @@ def measure(
         data=data,
         protocol_source=protocol,
         protocol=chosen.with_measuring(measuring, size),
-        networks=[network],
+        networks=[entry.name],
         backends=[name],
         seeds=[0],
         results=results,

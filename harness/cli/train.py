@@ -26,7 +26,7 @@ def train(
     with --force, which trains a finished network again from the start. Exit codes: 0 trained,
     1 failed, 2 usage, 3 data, 4 environment, 130 interrupted.
     """
-    from harness import atomic
+    from harness import atomic, registry
     from harness.cli.cells import run_cells
     from harness.errors import CellFailed, UsageError
     from harness.launch.environment import planned_device
@@ -36,14 +36,16 @@ def train(
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors.")
+    entry, framework = registry.network(network), registry.backend(backend)
+    registry.require_implementation(entry, framework)
     results = out.with_suffix(".records")
     (record,) = run_cells(
         data=data,
         protocol_source=protocol,
         # Trained here in any case: carrying another backend's weights would train nothing.
         protocol=load_protocol(protocol).with_own_weights(),
-        networks=[network],
-        backends=[backend],
+        networks=[entry.name],
+        backends=[framework],
         seeds=[seed],
         results=results,
         device=device,
@@ -51,12 +53,10 @@ def train(
         stages=("train",),
     )
     if record.status != "ok":
-        raise CellFailed(
-            f"{record.key.network} × {record.key.backend} is {record.status}: {record.reason}"
-        )
+        raise CellFailed(f"{entry.name} × {framework} is {record.status}: {record.reason}")
     folder = cell_folder(results, machine(planned_device(device)).name, record.key)
     weights = folder / "weights.safetensors"
     if not weights.exists():
-        raise UsageError(f"network {record.key.network!r} has no weights to train.")
+        raise UsageError(f"network {entry.name!r} has no weights to train.")
     atomic.write_bytes(out, weights.read_bytes())
     typer.echo(f"weights: {out}")
