@@ -212,6 +212,22 @@ def test_a_collapse_after_a_good_epoch_keeps_its_weights_with_a_note(tmp_path: P
     assert "those of epoch 1" in result.note
 
 
+def test_a_diverged_training_is_diverged_again_without_a_step(tmp_path: Path) -> None:
+    with pytest.raises(Diverged) as first:
+        collapsing(tmp_path, noise)
+    network = fake()
+    with pytest.raises(Diverged) as again:
+        train(
+            network,
+            wandering(),
+            Training(epochs=6, batch_size=10),
+            seed=0,
+            checkpoints=checkpoints(tmp_path),
+        )
+    assert str(again.value) == str(first.value)
+    assert cast(Any, network).made.count == 0
+
+
 def test_a_training_that_rises_again_has_not_collapsed(tmp_path: Path) -> None:
     def answer(epoch: int, images: Array) -> Array:
         return images > 0.5 if epoch != 1 else np.zeros(images.shape, bool)
