@@ -8,7 +8,7 @@ from typing import Any
 from harness import registry
 from harness.data.catalogue import Dataset
 from harness.job import Job
-from harness.provenance import collect
+from harness.provenance import collect, without_paths
 from harness.record_schema import CellKey, Record, Status
 
 
@@ -31,10 +31,13 @@ def make_record(
     **fields: Any,
 ) -> Record:
     """A record with its provenance; `fields` are those that the cell has found."""
+    roots = {"results": job.results, "data": job.dataset}
+    notes = [without_paths(note, roots) for note in fields.pop("notes", [])]
     return Record(
         key=cell,
         status=status,
-        reason=reason,
+        reason=without_paths(reason, roots) if reason else None,
+        notes=notes,
         created_at=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         title=registry.network(cell.network).card.title,
         command=job.command(cell),

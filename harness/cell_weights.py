@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError, safe_open
 
-from backends.contract import Backend, Network, Unsupported, WeightSpec
+from backends.contract import Backend, Network, Unsupported, WeightsError, WeightSpec
 from backends.weights import digest, initial_values, read_weights, to_bytes
 from harness import records, registry
 from harness.cell_latency import WEIGHTS
@@ -18,6 +20,8 @@ from harness.data.catalogue import Dataset
 from harness.data.preparation import prepare
 from harness.errors import FetalbenchError
 from harness.job import Job
+from harness.protocol import Training as Settings
+from harness.provenance import fetalbench_version, source_digest
 from harness.record_schema import CellKey, Training
 from harness.training import TrainingData, TrainingResult, split_validation, train
 
@@ -36,10 +40,46 @@ class Outcome:
 
 
 def checkpoint_of(job: Job, cell: CellKey) -> CheckpointFile:
-    """The checkpoint of a cell's training; there is none before its first epoch."""
+    """The checkpoint of a cell's training; there is none before its first epoch.
+
+    It is taken up by the same cell, device, thread count and code alone. A forced job trains from
+    the start, once for each record that it replaces: interrupted and given again, it goes on from
+    its own checkpoint, since no record has come between.
+    """
     folder = records.work_folder(job.results, job.machine, cell)
-    identity = json.dumps([cell.model_dump(), job.device, job.threads], sort_keys=True)
-    return CheckpointFile(folder / "checkpoint.safetensors", identity)
+    identity: list[Any] = [cell.model_dump(), job.device, job.threads, _code(cell)]
+    if job.force:
+        stored = records.find_usable(job.results, job.machine, cell)
+        identity.append(["forced", stored.record.created_at if stored else None])
+    return CheckpointFile(folder / "checkpoint.safetensors", json.dumps(identity, sort_keys=True))
+
+
+def _code(cell: CellKey) -> list[Any]:
+    """What trains the cell: versions, and a digest of the network, the backends and the loop."""
+    root = Path(__file__).parent
+    sources = [registry.network(cell.network).folder, registry.BACKENDS_FOLDER, root / "data"]
+    sources += [root / name for name in ("training.py", "checkpoint.py", "cell_weights.py")]
+    versions = registry.framework_versions(cell.backend)
+    return [fetalbench_version(), versions, source_digest(sources)]
+
+
+def require_weights_file(path: Path) -> None:
+    """Raise `WeightsError` unless `path` is a readable safetensors file; reads its header only.
+
+    So the command line refuses it before any process is started. Whether the weights are those of
+    the network is known only where the network is built.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            empty = not list(file.keys())
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file; train first or name another.") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error}).") from None
+    if empty:
+        raise WeightsError(f"{path}: holds no weights; train first or name another.")
 
 
 def find_weights(
@@ -60,13 +100,13 @@ def find_weights(
         outcome.notes.append(f"weights from {job.weights.name}")
     elif donor not in ("own", cell.backend) and entry.implements(donor):
         _carry(job, cell, donor, network, outcome)
-    elif not backend.capabilities.trains:
-        raise Unsupported(f"{backend.title} does not train: name weights with --weights.")
     elif "train" in job.stages:
+        if not backend.capabilities.trains:
+            raise Unsupported(f"{backend.title} does not train: name weights with --weights.")
         report({"event": "stage", "stage": "train"})
         card = entry.card
         network.set_weights(initial_values(network.weight_specs(), cell.seed, card.he_normal))
-        data, note = _training_data(job, dataset, cell.seed)
+        data, note = _training_data(job, dataset, settings, cell.seed)
         if note:
             outcome.notes.append(note)
         result = train(
@@ -77,6 +117,8 @@ def find_weights(
             checkpoints=checkpoint_of(job, cell),
             report=report,
         )
+        if result.note:
+            outcome.notes.append(result.note)
         _note_training(result, data, cell, settings.loss, outcome)
     else:
         card = entry.card
@@ -99,8 +141,10 @@ def _carry(job: Job, cell: CellKey, donor: str, network: Network, outcome: Outco
     outcome.notes.append(f"weights trained by the {donor} cell and carried over")
 
 
-def _training_data(job: Job, dataset: Dataset, seed: int) -> tuple[TrainingData, str]:
-    settings, note = job.protocol.training, ""
+def _training_data(
+    job: Job, dataset: Dataset, settings: Settings, seed: int
+) -> tuple[TrainingData, str]:
+    note = ""
     rows = dataset.rows("train")
     if "val" in dataset.meta.sets:
         validation = dataset.rows("val")

@@ -21,9 +21,26 @@ from harness import atomic
 WRITING_SHARE = 0.05
 
 
+# What stands as JSON in the file's metadata, beside the arrays and the identity.
+NUMBERS = (
+    "epoch",
+    "step",
+    "best_epoch",
+    "best_dice",
+    "best_one_class",
+    "one_class_since",
+    "history",
+)
+
+
 @dataclass
 class Checkpoint:
-    """The state of a training after `epoch` whole epochs."""
+    """The state of a training after `epoch` whole epochs.
+
+    `one_class_since` is the first of the newest epochs that all predict one class everywhere on
+    validation, 0 where the last one does not. After the last epoch nobody needs `weights` and
+    `optimizer` any more: they are empty then.
+    """
 
     weights: dict[str, Array]
     optimizer: dict[str, Array] = field(default_factory=dict)
@@ -33,6 +50,7 @@ class Checkpoint:
     best_epoch: int = 0
     best_dice: float = -1.0
     best_one_class: bool = True
+    one_class_since: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
     @property
@@ -40,9 +58,10 @@ class Checkpoint:
         """The newest row of the history, without what only the loop needs."""
         return {k: v for k, v in self.history[-1].items() if k not in ("epoch", "images")}
 
-    def add_epoch(self, *, epoch: int, **row: Any) -> None:
+    def add_epoch(self, *, epoch: int, one_class: bool, **row: Any) -> None:
         """Note a finished epoch, counted from 1."""
         self.epoch = epoch + 1
+        self.one_class_since = (self.one_class_since or self.epoch) if one_class else 0
         self.history.append({"epoch": self.epoch} | row)
 
     def keep_best(self, weights: dict[str, Array], dice: float, *, one_class: bool) -> None:
@@ -82,8 +101,7 @@ class CheckpointFile:
             for group, values in groups.items()
             for name, value in values.items()
         }
-        numbers = ("epoch", "step", "best_epoch", "best_dice", "best_one_class", "history")
-        content = {name: getattr(state, name) for name in numbers} | {"identity": self.identity}
+        content = {name: getattr(state, name) for name in NUMBERS} | {"identity": self.identity}
         atomic.write_bytes(self.path, save(arrays, metadata={"state": json.dumps(content)}))
         self._written = time.monotonic()
         self._cost_seconds = self._written - start
@@ -92,17 +110,20 @@ class CheckpointFile:
         """The checkpoint of this very training, or None; a damaged one is as good as none."""
         try:
             with safe_open(self.path, framework="numpy") as file:
-                content = json.loads(file.metadata()["state"])
-                if content.pop("identity") != self.identity:
+                content = json.loads((file.metadata() or {})["state"])
+                if not isinstance(content, dict) or content.pop("identity") != self.identity:
                     return None
                 groups: dict[str, dict[str, Array]] = {"weights": {}, "optimizer": {}, "best": {}}
                 for key in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
                     group, _, name = key.partition("/")
                     groups[group][name] = file.get_tensor(key)
-            check_weights(groups["weights"], network.weight_specs(), str(self.path))
+            state = Checkpoint(**groups, **{name: content[name] for name in NUMBERS})
+            for name in ("weights", "best"):
+                if groups[name]:
+                    check_weights(groups[name], network.weight_specs(), str(self.path))
         except (OSError, SafetensorError, KeyError, ValueError, WeightsError):
             return None
-        return Checkpoint(**groups, **content)
+        return state
 
     def remove(self) -> None:
         """Forget the training once its record stands."""

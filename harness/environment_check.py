@@ -6,8 +6,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from importlib import metadata
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -18,6 +17,8 @@ from harness.measuring.machine import machine
 LEAST_DISK_GB = 5.0
 LEAST_MEMORY_GB = 4.0
 IMPORT_SECONDS = 180
+# What executes exported networks, beside the frameworks: plans of the PyTorch backend.
+RUNTIMES = (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,12 +67,20 @@ def checks(*, deep: bool) -> list[Check]:
         ),
         _gpu(here.gpu),
         *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
+        *[_installed(title, (module,), "deploy", "cpu", deep) for module, title in RUNTIMES],
     ]
 
 
 def _gpu(name: str | None) -> Check:
-    if name or gpu_present():
-        return Check(what="gpu", status="ok", detail=name or "present, without NVML")
+    if name:
+        return Check(what="gpu", status="ok", detail=name)
+    if gpu_present():
+        return Check(
+            what="gpu",
+            status="low",
+            detail="present, but NVML does not answer: no name, clocks, temperature or power",
+            remedy="pip install 'fetalbench[gpu]'; inside a container, give it the utility driver",
+        )
     return Check(
         what="gpu",
         status="missing",
@@ -81,45 +90,41 @@ def _gpu(name: str | None) -> Check:
 
 
 def _framework(name: str, deep: bool) -> Check:
-    title = registry.BACKEND_TITLES.get(name, name)
     modules, extra = registry.BACKEND_NEEDS.get(name, ((), name))
-    missing = registry.missing_modules(name)
+    device = "cuda" if gpu_present() else "cpu"
+    title = registry.BACKEND_TITLES.get(name, name)
+    found = _installed(title, modules, extra, device, deep, backend=name)
+    return replace(found, is_framework=True)
+
+
+def _installed(
+    title: str, modules: tuple[str, ...], extra: str, device: str, deep: bool, backend: str = ""
+) -> Check:
+    missing = registry.missing(modules)
     if missing:
         return Check(
             what=title,
             status="missing",
             detail=f"{', '.join(missing)} not installed",
             remedy=f"pip install 'fetalbench[{extra}]'",
-            is_framework=True,
         )
-    detail = ", ".join(f"{module} {_version(module)}" for module in modules)
-    error = _import_error(name, modules) if deep else None
+    error = _import_error(modules, device, backend) if deep else None
     if error:
         return Check(
             what=title,
             status="broken",
             detail=error,
             remedy=f"pip install --force-reinstall 'fetalbench[{extra}]'",
-            is_framework=True,
         )
-    return Check(what=title, status="ok", detail=detail, is_framework=True)
+    versions = [f"{module} {registry.installed_version(module)}" for module in modules]
+    return Check(what=title, status="ok", detail=", ".join(versions))
 
 
-def _version(module: str) -> str:
-    for name in (module, f"{module}-cpu"):
-        try:
-            return metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return "of unknown version"
-
-
-def _import_error(name: str, modules: tuple[str, ...]) -> str | None:
-    device = "cuda" if gpu_present() else "cpu"
+def _import_error(modules: tuple[str, ...], device: str, backend: str) -> str | None:
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {', '.join(modules)}"],
-            env=worker_environment(name, device, len(usable_cores()), None),
+            env=worker_environment(backend, device, len(usable_cores()), None),
             capture_output=True,
             text=True,
             timeout=IMPORT_SECONDS,

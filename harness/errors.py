@@ -42,3 +42,9 @@ class EnvironmentFault(FetalbenchError):
     """Something is missing on this machine: a framework, a GPU, disk space."""
 
     exit_code = EXIT_ENVIRONMENT
+
+
+class CellFailed(FetalbenchError):
+    """A command of one cell has done its work, and the cell did not end well."""
+
+    exit_code = EXIT_SOME_CELLS_FAILED

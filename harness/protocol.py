@@ -9,24 +9,35 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import tomllib
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from backends.contract import SizeError, require_size
+from harness import registry
 from harness.errors import UsageError
 from harness.registry import check_name
 
 FOLDER = Path(__file__).parent / "protocols"
 
+Item = TypeVar("Item")
+# TOML knows arrays only. Their items are as strict as everything else.
+List = Annotated[
+    tuple[Item, ...],
+    BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
+]
+Augmentation = Literal["none", "basic", "strong"]
+
 
 class Section(BaseModel):
-    """A table of the protocol; unknown keys are errors."""
+    """A table of the protocol; unknown keys are errors, and so are numbers written as text."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, strict=True)
 
 
 class Input(Section):
@@ -50,7 +61,7 @@ class Training(Section):
     batch_size: int = Field(default=8, ge=2)
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     validation_by: Literal["subject", "slice"] = "subject"
-    augmentation: str = "none"
+    augmentation: Augmentation = "none"
     batch_norm: Literal["running", "recalibrated"] = "running"
     weights_from: Literal["own", "torch"] = "own"
 
@@ -58,7 +69,9 @@ class Training(Section):
 class Evaluation(Section):
     """Which test sets are scored, and how."""
 
-    sets: tuple[Literal["normal", "challenging"], ...] = ("normal", "challenging")
+    sets: List[Literal["normal", "challenging"]] = Field(
+        default=("normal", "challenging"), min_length=1
+    )
     nsd_tolerance_mm: float = Field(default=2.0, gt=0)
     batch_size: int = Field(default=8, ge=1)
 
@@ -67,9 +80,11 @@ class Measuring(Section):
     """What is timed. An empty `plans` means each backend's default plan, which evaluation uses."""
 
     profile: Literal["quick", "publish", "mlperf"] = "quick"
-    batches: tuple[int, ...] = (1,)
-    quantities: tuple[Literal["forward", "end_to_end"], ...] = ("forward", "end_to_end")
-    plans: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    batches: List[Annotated[int, Field(ge=1)]] = Field(default=(1,), min_length=1)
+    quantities: List[Literal["forward", "end_to_end"]] = Field(
+        default=("forward", "end_to_end"), min_length=1
+    )
+    plans: dict[str, List[str]] = Field(default_factory=dict)
     threads: int = Field(default=0, ge=0)
     order_seed: int = Field(default=0, description="draws the order in which cells are measured")
 
@@ -77,9 +92,9 @@ class Measuring(Section):
 class Grid(Section):
     """Which cells; empty means all that the registry knows."""
 
-    networks: tuple[str, ...] = ()
-    backends: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = (0,)
+    networks: List[str] = ()
+    backends: List[str] = ()
+    seeds: List[Annotated[int, Field(ge=0)]] = Field(default=(0,), min_length=1)
 
 
 class Limits(Section):
@@ -150,9 +165,9 @@ def load_protocol(name_or_path: str) -> Protocol:
     if path.suffix != ".toml":
         path = FOLDER / f"{name_or_path}.toml"
         if not path.is_file():
-            close = get_close_matches(name_or_path, available(), n=1, cutoff=0.4)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {available()}."
-            raise UsageError(f"unknown protocol {name_or_path!r}: {hint}")
+            raise UsageError(
+                f"unknown protocol {name_or_path!r}: {_nearest(name_or_path, available())}"
+            )
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -177,18 +192,53 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
         raise UsageError(_sentence(error, source, Protocol)) from None
     check_name(protocol.name, "protocol")
     try:
+        _check_names(protocol)
         require_size(protocol.input.height, protocol.input.width)
-    except SizeError as error:
+    except (UsageError, SizeError) as error:
         raise UsageError(f"{source}: {error}") from None
     return protocol
+
+
+def _check_names(protocol: Protocol) -> None:
+    """Raise `UsageError` for a network, backend or plan that nobody knows.
+
+    A misspelt name in [networks] or measuring.plans would change nothing, and nobody would notice.
+    """
+    for name in protocol.grid.networks:
+        registry.network_name(name)
+    for name in protocol.grid.backends:
+        registry.backend(name)
+    exact = [("networks", name, registry.network_name(name)) for name in protocol.networks]
+    plans = protocol.measuring.plans
+    exact += [("measuring.plans", name, registry.backend(name)) for name in plans]
+    for table, name, known in exact:
+        if name != known:
+            raise UsageError(f"{table}: {name!r} is called {known!r} here.")
+    for backend, keys in plans.items():
+        known = registry.plan_keys()
+        for key in keys:
+            if key not in known:
+                raise UsageError(
+                    f"measuring.plans.{backend}: unknown plan {key!r}; {_nearest(key, known)}"
+                )
+
+
+def _nearest(value: str, known: Sequence[str]) -> str:
+    close = get_close_matches(value, known, n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
 
 
 def _sentence(error: ValidationError, source: str, model: type[Section], prefix: str = "") -> str:
     first = error.errors()[0]
     parts = [str(part) for part in first["loc"]]
     where = ".".join([prefix, *parts] if prefix else parts)
+    if first["type"] == "missing":
+        return f"{source}: {where} is missing."
     if first["type"] != "extra_forbidden":
-        return f"{source}: {where}: {first['msg'].lower()} (got {first['input']!r})."
+        message = first["msg"].lower().replace("tuple", "array")
+        wrong = f"{source}: {where}: {message} (got {first['input']!r})"
+        expected = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected", ""))
+        return f"{wrong}; {_nearest(str(first['input']), expected)}" if expected else f"{wrong}."
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
         assert isinstance(annotation, type)

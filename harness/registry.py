@@ -14,18 +14,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import architectures
 import backends
 from architectures.card import Card
-from backends.contract import Backend, MissingFramework
 from harness.errors import UsageError
 
+if TYPE_CHECKING:
+    from backends.contract import Backend
+
+BACKENDS_FOLDER = Path(backends.__file__).parent
 ENTRY_POINT_GROUP = "fetalbench.architectures"
 NAME_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
+PLAN_KEY = re.compile(r"\bPlan\(\s*key=\"([^\"]+)\"")
 
 # What people call the frameworks, beside the names of our files. The Keras rows with another
 # engine are served by the one Keras file.
@@ -51,23 +55,30 @@ BACKEND_NEEDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkEntry:
-    """One network that the registry knows."""
+    """One network that the registry knows; `fault` says why it was found and cannot be used."""
 
     name: str
     package: str
     folder: Path
+    fault: str = ""
 
     @property
     def card(self) -> Card:
-        """The card. Raises `UsageError` where the package holds none."""
+        """The card. Raises `UsageError`, naming the file, where there is none to be had."""
+        if self.fault:
+            raise UsageError(f"network {self.name!r}: {self.fault}")
+        path = self.folder / "card.py"
         try:
             card = importlib.import_module(f"{self.package}.card").CARD
-        except (ImportError, AttributeError) as error:
-            raise UsageError(
-                f"network {self.name!r}: {self.folder}/card.py gives no CARD ({error})."
-            ) from None
+        # Somebody's code runs here, and one card must not take the other networks with it.
+        except Exception as error:
+            if isinstance(error, SyntaxError):
+                what = f"line {error.lineno}: {error.msg}"
+            else:
+                what = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UsageError(f"network {self.name!r}: {path} gives no CARD ({what}).") from None
         if not isinstance(card, Card):
-            raise UsageError(f"network {self.name!r}: CARD in {self.folder}/card.py is no Card.")
+            raise UsageError(f"network {self.name!r}: CARD in {path} is no Card.")
         return card
 
     def implements(self, backend: str) -> bool:
@@ -91,30 +102,50 @@ def networks() -> dict[str, NetworkEntry]:
     root = Path(architectures.__file__).parent
     found = {
         folder.name: NetworkEntry(
-            name=folder.name, package=f"architectures.{folder.name}", folder=folder
+            name=folder.name,
+            package=f"architectures.{folder.name}",
+            folder=folder,
+            fault=_name_fault(folder.name),
         )
         for folder in sorted(root.iterdir())
         if (folder / "card.py").is_file() and not folder.name.startswith("_")
     }
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
-        name = check_name(point.name, "network")
-        if name in found:
+        if point.name in found:
             raise UsageError(
-                f"network {name!r} of package {point.value!r} is taken already: rename it there."
+                f"network {point.name!r} of package {point.value!r} is taken already: rename it "
+                "there."
             )
-        spec = importlib.util.find_spec(point.value)
-        if spec is None or not spec.submodule_search_locations:
-            raise UsageError(f"network {name!r}: package {point.value!r} cannot be found.")
-        folder = Path(next(iter(spec.submodule_search_locations)))
-        found[name] = NetworkEntry(name=name, package=point.value, folder=folder)
+        found[point.name] = _plugin(point.name, point.value)
     return found
+
+
+def _name_fault(name: str) -> str:
+    try:
+        check_name(name, "network")
+    except UsageError as error:
+        return str(error)
+    return ""
+
+
+def _plugin(name: str, package: str) -> NetworkEntry:
+    fault, folder = _name_fault(name), Path(package)
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):
+        spec = None
+    if spec is not None and spec.submodule_search_locations:
+        folder = Path(next(iter(spec.submodule_search_locations)))
+    else:
+        fault = fault or f"package {package!r} cannot be found: install it again, or remove it."
+    return NetworkEntry(name=name, package=package, folder=folder, fault=fault)
 
 
 @cache
 def backend_names() -> tuple[str, ...]:
     """All backends, PyTorch first and NumPy last; Keras' other engines behind Keras."""
-    root = Path(backends.__file__).parent
-    stems = {path.name.removesuffix("_backend.py") for path in root.glob("*_backend.py")}
+    files = BACKENDS_FOLDER.glob("*_backend.py")
+    stems = {path.name.removesuffix("_backend.py") for path in files}
     if "keras" in stems:
         stems |= KERAS_ENGINES.keys()
     order = list(BACKEND_TITLES)
@@ -128,14 +159,36 @@ def frameworks() -> tuple[str, ...]:
     )
 
 
+def network_name(name: str) -> str:
+    """The name of a network; case and punctuation do not matter. Raises `UsageError`."""
+    return _resolve(name, networks(), "network")
+
+
 def network(name: str) -> NetworkEntry:
-    """The network of that name; case and punctuation do not matter. Raises `UsageError`."""
-    return networks()[_resolve(name, networks(), "network")]
+    """The network of that name; case and punctuation do not matter.
+
+    Raises `UsageError` with the nearest name, or with what is wrong with the network's card.
+    """
+    entry = networks()[network_name(name)]
+    # A network without a card could neither be trained nor recorded: refused before it is tried.
+    _ = entry.card
+    return entry
 
 
 def backend(name: str) -> str:
     """The name of a backend, aliases resolved. Raises `UsageError` with the nearest name."""
     return _resolve(BACKEND_ALIASES.get(name.lower(), name), backend_names(), "backend")
+
+
+@cache
+def plan_keys() -> tuple[str, ...]:
+    """Keys of the execution plans of all backends, read from their sources.
+
+    Which of them a backend has on a device is known only where its framework is imported; this is
+    enough to refuse a misspelling before anything is trained.
+    """
+    sources = (path.read_text(encoding="utf-8") for path in sorted(BACKENDS_FOLDER.glob("*.py")))
+    return tuple(sorted({key for text in sources for key in PLAN_KEY.findall(text)}))
 
 
 def _resolve(name: str, known: Iterable[str], what: str) -> str:
@@ -160,17 +213,39 @@ def _stem(backend_name: str) -> str:
 
 def missing_modules(name: str) -> tuple[str, ...]:
     """Modules that the backend needs and that are not installed here."""
-    modules, _ = BACKEND_NEEDS.get(name, ((), ""))
+    return missing(BACKEND_NEEDS.get(name, ((), ""))[0])
+
+
+def missing(modules: Iterable[str]) -> tuple[str, ...]:
+    """Those of the top-level modules that are not installed here."""
     return tuple(module for module in modules if importlib.util.find_spec(module) is None)
+
+
+def framework_versions(name: str) -> dict[str, str]:
+    """Versions of the modules that the backend needs, read without importing them."""
+    modules, _ = BACKEND_NEEDS.get(name, ((), ""))
+    return {module: installed_version(module) for module in modules}
+
+
+def installed_version(module: str) -> str:
+    """The version of an installed module; some come under the name of their CPU build."""
+    for package in (module, f"{module}-cpu"):
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return "of unknown version"
 
 
 def require_framework(name: str) -> None:
     """Raise `MissingFramework` with the remedy unless the backend's framework is installed."""
-    missing = missing_modules(name)
-    if missing:
+    from backends.contract import MissingFramework
+
+    absent = missing_modules(name)
+    if absent:
         extra = BACKEND_NEEDS[name][1]
         raise MissingFramework(
-            f"backend {name!r} needs {' and '.join(missing)}, which is not installed: "
+            f"backend {name!r} needs {' and '.join(absent)}, which is not installed: "
             f"pip install 'fetalbench[{extra}]'."
         )
 
@@ -183,12 +258,16 @@ def load_backend(name: str) -> type[Backend]:
     return getattr(module, f"{stem.capitalize()}Backend")
 
 
-def load_builder(entry: NetworkEntry, backend_name: str) -> Callable[..., Any]:
-    """Import the network's `build` for a backend. Raises `UsageError` where there is none."""
-    stem = _stem(backend_name)
+def require_implementation(entry: NetworkEntry, backend_name: str) -> None:
+    """Raise `UsageError` unless the network has a file for the backend."""
     if not entry.implements(backend_name):
         raise UsageError(
             f"network {entry.name!r} is not implemented for {backend_name!r}: "
-            f"add {stem}_net.py to its folder or choose another backend."
+            f"add {_stem(backend_name)}_net.py to its folder or choose another backend."
         )
-    return importlib.import_module(f"{entry.package}.{stem}_net").build
+
+
+def load_builder(entry: NetworkEntry, backend_name: str) -> Callable[..., Any]:
+    """Import the network's `build` for a backend. Raises `UsageError` where there is none."""
+    require_implementation(entry, backend_name)
+    return importlib.import_module(f"{entry.package}.{_stem(backend_name)}_net").build

@@ -23,6 +23,8 @@ from harness.protocol import Training
 
 # Enough for stable means, and a tenth of an epoch's cost.
 RECALIBRATION_SLICES = 128
+# Shares of the slices that hold brain at a pixel, from which one mask laid over all is drawn.
+FIXED_MASK_SHARES = np.linspace(0, 0.9, 10)
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -46,7 +48,10 @@ class TrainingData:
 
 @dataclass(kw_only=True)
 class TrainingResult:
-    """The best weights by validation Dice, and how they came about."""
+    """The best weights by validation Dice, and how they came about.
+
+    `note` is a sentence for the record where the training collapsed after its best epoch.
+    """
 
     weights: dict[str, Array]
     best_epoch: int
@@ -56,6 +61,7 @@ class TrainingResult:
     images_per_second: float | None
     resumed_from_epoch: int
     history: pd.DataFrame
+    note: str = ""
 
 
 @dataclass
@@ -107,6 +113,20 @@ def brain_dice(masks: Array, predicted: Array) -> float:
     return float((2 * both / total).mean()) if len(both) else 0.0
 
 
+def fixed_mask_dice(masks: Array) -> float:
+    """The best brain Dice that one mask, laid over all slices of (n, h, w) masks, can have.
+
+    Whoever ignores the images cannot do better: neither brain everywhere, nor noise, nor a blob in
+    the middle of the field of view.
+    """
+    with_brain = masks[masks.any(axis=(1, 2))].astype(bool)
+    if not len(with_brain):
+        return 0.0
+    share = with_brain.mean(axis=0)
+    fixed = [np.broadcast_to(share >= least, with_brain.shape) for least in FIXED_MASK_SHARES]
+    return max(brain_dice(with_brain, mask) for mask in fixed)
+
+
 def predict_masks(network: Network, images: Array, batch_size: int) -> Array:
     """Arg-max masks (n, h, w) uint8 of (n, h, w, 1) images."""
     parts = [
@@ -127,14 +147,15 @@ def train(
 ) -> TrainingResult:
     """Train to the protocol and return the best weights; goes on from a checkpoint if there is one.
 
-    Raises `Diverged` for a loss that is not finite or one class everywhere on validation, and
-    `Stopped` after an interruption, with the checkpoint written.
+    Raises `Diverged` for a loss that is not finite or a collapse (`judge_collapse`), and `Stopped`
+    after an interruption. The checkpoint is written then, and at the end: what follows training may
+    fail or be interrupted, too.
     """
     batch = min(settings.batch_size, len(data.images))
     options = TrainingOptions(loss=settings.loss, seed=seed, batch_size=batch)
     trainer = network.trainer(options)
     state = checkpoints.load(network) or Checkpoint(weights=network.weights())
-    if state.epoch:
+    if 0 < state.epoch < settings.epochs:
         network.set_weights(state.weights)
         trainer.set_state(state.optimizer)
     resumed = state.epoch
@@ -157,6 +178,7 @@ def train(
             dice, one_class = _validate(network, data, batch)
             state.add_epoch(
                 epoch=epoch,
+                one_class=one_class,
                 learning_rate=rate,
                 train_loss=float(losses.mean()),
                 validation_dice=dice,
@@ -166,16 +188,15 @@ def train(
             if dice > state.best_dice or (state.best_one_class and not one_class):
                 state.keep_best(network.weights(), dice, one_class=one_class)
             report({"event": "epoch", "epoch": epoch + 1, "epochs": settings.epochs} | state.last)
-            if stop.asked or checkpoints.due():
+            if state.epoch == settings.epochs:
+                state.weights, state.optimizer = {}, {}
+                checkpoints.save(state)
+            elif stop.asked or checkpoints.due():
                 state.weights, state.optimizer = network.weights(), trainer.state()
                 checkpoints.save(state)
             if stop.asked:
                 raise Stopped
-    if state.best_one_class:
-        raise Diverged(
-            f"predicts one class everywhere on validation after {settings.epochs} epochs of "
-            f"{settings.loss!r} at learning rate {settings.learning_rate:g}: {_remedy(settings)}."
-        )
+    note = judge_collapse(state, settings, data.validation_masks)
     network.set_weights(state.best)
     return TrainingResult(
         weights=dict(state.best),
@@ -186,6 +207,37 @@ def train(
         images_per_second=state.images_per_second(),
         resumed_from_epoch=resumed,
         history=state.history_table(),
+        note=note,
+    )
+
+
+def judge_collapse(state: Checkpoint, settings: Training, validation_masks: Array) -> str:
+    """A note for the record, or "" where the last epoch predicts both classes on validation.
+
+    Raises `Diverged` where it predicts one class everywhere and no epoch before it was any good,
+    that is, better than one mask laid over all slices. A collapse after a good epoch costs nothing:
+    the weights of that epoch are the protocol's.
+    """
+    if not state.one_class_since:
+        return ""
+    floor = fixed_mask_dice(validation_masks)
+    if state.best_dice > floor:
+        return (
+            f"the training collapsed: it predicts one class everywhere on validation from epoch "
+            f"{state.one_class_since} to the last; the weights are those of epoch "
+            f"{state.best_epoch}, before that"
+        )
+    before = ""
+    if not state.best_one_class:
+        before = (
+            f" (it has since epoch {state.one_class_since}; its best Dice before, "
+            f"{state.best_dice:.2f}, is no better than the {floor:.2f} of one mask laid over all "
+            "slices)"
+        )
+    raise Diverged(
+        f"predicts one class everywhere on validation after {settings.epochs} epochs of "
+        f"{settings.loss!r} at learning rate {settings.learning_rate:g}{before}: "
+        f"{_remedy(settings)}."
     )
 
 

@@ -10,7 +10,6 @@ import sys
 
 import typer
 
-from backends.contract import BackendError
 from harness.cli import (
     check,
     cost,
@@ -84,9 +83,14 @@ def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
     try:
         app()
-    except (FetalbenchError, BackendError) as error:
-        typer.echo(f"fetalbench: {error}", err=True)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         typer.echo("fetalbench: interrupted, what was finished is kept.", err=True)
         sys.exit(EXIT_INTERRUPTED)
+    except Exception as error:
+        # Here and not above: the contract imports NumPy, which `--help` and `list` do without.
+        from backends.contract import BackendError
+
+        if not isinstance(error, FetalbenchError | BackendError):
+            raise
+        typer.echo(f"fetalbench: {error}", err=True)
+        sys.exit(error.exit_code)

@@ -11,6 +11,7 @@ from typing import Any
 import typer
 
 from harness import registry
+from harness.cell_weights import require_weights_file
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
@@ -47,6 +48,8 @@ def run_cells(
     the records in another way.
     """
     protocol = protocol or load_protocol(protocol_source)
+    if weights is not None:
+        require_weights_file(weights)
     dataset = open_dataset(data)
     chosen = choose_device(device, protocol)
     request = Request(

@@ -29,8 +29,8 @@ def evaluate(
     from harness.errors import UsageError
 
     entry = registry.network(network)
-    if not backend:
-        backend = "numpy" if entry.implements("numpy") else "torch"
+    backend = registry.backend(backend or ("numpy" if entry.implements("numpy") else "torch"))
+    registry.require_implementation(entry, backend)
     if weights is None and backend != "numpy":
         raise UsageError(
             f"network {entry.name!r} needs --weights FILE.safetensors; `fetalbench train` makes it."

@@ -62,6 +62,8 @@ def measure(
             f"{len(backends)}; put them under [measuring.plans] of a protocol."
         )
     networks = [] if network == "all" else names(network)
+    if len(networks) == len(backends) == 1:
+        registry.require_implementation(registry.network(networks[0]), backends[0])
     if weights is not None and len(networks) != 1:
         raise UsageError("--weights belongs to one network: name that one.")
     run_cells(

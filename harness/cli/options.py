@@ -35,11 +35,10 @@ def names(text: str) -> list[str]:
 
 
 def numbers(text: str, option: str) -> list[int]:
-    """The whole numbers of a comma-separated option. Raises `UsageError`."""
-    try:
-        return [int(item) for item in names(text)]
-    except ValueError:
-        raise UsageError(f"{option} {text!r}: expected whole numbers such as 0,1,2.") from None
+    """The whole numbers of a comma-separated option, none negative. Raises `UsageError`."""
+    if not all(item.isdecimal() for item in names(text)):
+        raise UsageError(f"{option} {text!r}: expected whole numbers such as 0,1,2.")
+    return [int(item) for item in names(text)]
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str = "") -> None:

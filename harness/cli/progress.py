@@ -29,7 +29,7 @@ class Progress:
         self._task: rich.progress.TaskID | None = None
         self._backend = ""
         self._cell = ""
-        self._start = time.monotonic()
+        self._start = self._cell_start = time.monotonic()
         self._total = self._finished = 0
 
     def __enter__(self) -> Self:
@@ -58,6 +58,8 @@ class Progress:
 
     def _on_worker(self, event: dict[str, Any]) -> None:
         self._backend = event["backend"]
+        # A worker may die before it starts a cell: what it took is that cell's time.
+        self._cell_start = time.monotonic()
         self._describe(f"{self._backend}: importing")
 
     def _on_start(self, event: dict[str, Any]) -> None:
@@ -80,7 +82,8 @@ class Progress:
 
     def _on_done(self, event: dict[str, Any]) -> None:
         self._advance()
-        self._console.print(f"{self._cell or event['network']}: {event['status']}{self._left()}")
+        cell = f"{event['network']} × {self._backend}"
+        self._console.print(f"{cell}: {event['status']}{self._left()}")
 
     def _advance(self) -> None:
         self._finished += 1

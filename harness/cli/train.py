@@ -22,49 +22,41 @@ def train(
 ) -> None:
     """Train one network and write its best weights; records stand beside the file in OUT.records.
 
-    An interrupted training goes on from its last epoch when started again.
+    An interrupted training goes on from its last epoch when the same command is given again, also
+    with --force, which trains a finished network again from the start. Exit codes: 0 trained,
+    1 failed, 2 usage, 3 data, 4 environment, 130 interrupted.
     """
-    from harness import atomic
+    from harness import atomic, registry
     from harness.cli.cells import run_cells
-    from harness.data.description import read_meta
-    from harness.errors import UsageError
+    from harness.errors import CellFailed, UsageError
     from harness.launch.environment import planned_device
     from harness.measuring.machine import machine
-    from harness.plan import plan
     from harness.protocol import load_protocol
     from harness.records import cell_folder
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors.")
-    chosen = load_protocol(protocol)
-    # Trained here in any case: carrying another backend's weights would train nothing.
-    chosen = chosen.with_own_weights()
+    entry, framework = registry.network(network), registry.backend(backend)
+    registry.require_implementation(entry, framework)
     results = out.with_suffix(".records")
-    run_cells(
+    (record,) = run_cells(
         data=data,
         protocol_source=protocol,
-        protocol=chosen,
-        networks=[network],
-        backends=[backend],
+        # Trained here in any case: carrying another backend's weights would train nothing.
+        protocol=load_protocol(protocol).with_own_weights(),
+        networks=[entry.name],
+        backends=[framework],
         seeds=[seed],
         results=results,
         device=device,
         force=force,
         stages=("train",),
     )
-    (cell,) = plan(
-        chosen,
-        read_meta(data),
-        results,
-        machine(planned_device(device)).name,
-        networks=[network],
-        backends=[backend],
-        seeds=[seed],
-    )
-    weights = (
-        cell_folder(results, machine(planned_device(device)).name, cell.key) / "weights.safetensors"
-    )
+    if record.status != "ok":
+        raise CellFailed(f"{entry.name} × {framework} is {record.status}: {record.reason}")
+    folder = cell_folder(results, machine(planned_device(device)).name, record.key)
+    weights = folder / "weights.safetensors"
     if not weights.exists():
-        raise UsageError(f"network {network!r} has no weights to train.")
+        raise UsageError(f"network {entry.name!r} has no weights to train.")
     atomic.write_bytes(out, weights.read_bytes())
     typer.echo(f"weights: {out}")

@@ -3,15 +3,64 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from harness.data.catalogue import Dataset
-from tests.conftest import Fetalbench
+from harness.launch.environment import gpu_present
+from tests.conftest import ROOT, Fetalbench
+from tests.data.nifti_files import bids, brain, save, voxels
 
 Words = Callable[[Path, Path], list[str]]
+
+IMAGE = "sub-01/anat/sub-01_run-1_T2w.nii.gz"
+MASK = "derivatives/manual/sub-01/anat/sub-01_run-1_desc-brain_mask.nii.gz"
+
+
+def importing(spoil: Callable[[Path], object]) -> Words:
+    """Importing two stacks with masks, after `spoil` was let at their folder."""
+
+    def words(_data: Path, folder: Path) -> list[str]:
+        source = bids(folder / "raw", subjects=2, runs=1)
+        spoil(source)
+        split = ["--split", "sub-01=train", "--split", "sub-02=normal"]
+        return ["data", "import", str(source), "--out", str(folder / "set"), *split]
+
+    return words
+
+
+def with_nan(shape: np.ndarray) -> np.ndarray:
+    values = shape.astype(np.float32)
+    values[0, 0, 0] = np.nan
+    return values
+
+
+def protocol(text: str) -> Words:
+    """Planning with a protocol of one's own."""
+
+    def words(data: Path, folder: Path) -> list[str]:
+        path = folder / "mine.toml"
+        path.write_text(f'name = "mine"\n{text}\n', encoding="utf-8")
+        return ["plan", "--data", str(data), "--protocol", str(path)]
+
+    return words
+
+
+def weights(command: str, content: bytes | None) -> Words:
+    """A command given a weights file of that content, or none at all."""
+
+    def words(data: Path, folder: Path) -> list[str]:
+        path = folder / "net.safetensors"
+        if content is not None:
+            path.write_bytes(content)
+        return [command, "unet", "--weights", str(path), "--data", str(data)]
+
+    return words
+
 
 # (what is typed, given a data set and an empty folder; exit code; a part of the sentence)
 MISTAKES: dict[str, tuple[Words, int, str]] = {
@@ -37,6 +86,84 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
         2,
         "expected auto, cpu or cuda",
     ),
+    "import: no such folder": (
+        lambda _d, t: ["data", "import", "nowhere", "--out", str(t / "set")],
+        3,
+        "nowhere: no such folder",
+    ),
+    "import: stack without mask": (
+        importing(lambda raw: (raw / MASK).unlink()),
+        3,
+        f"{IMAGE}: has no brain mask; add one or take the stack out.",
+    ),
+    "import: mask of another shape": (
+        importing(lambda raw: save(raw / MASK, brain((5, 5, 5)))),
+        3,
+        f"{MASK}: its shape is (5, 5, 5), the image's (12, 10, 4)",
+    ),
+    "import: mask with other values": (
+        importing(lambda raw: save(raw / MASK, 7 * brain())),
+        3,
+        f"{MASK}: is no binary mask, it holds 0, 7; save brain as 1",
+    ),
+    "import: NaN in the image": (
+        importing(lambda raw: save(raw / IMAGE, with_nan(voxels()))),
+        3,
+        f"{IMAGE}: holds NaN or infinite values",
+    ),
+    "import: NaN in the mask": (
+        importing(lambda raw: save(raw / MASK, with_nan(brain()))),
+        3,
+        MASK,
+    ),
+    "import: not a NIfTI file": (
+        importing(lambda raw: (raw / IMAGE).write_bytes(b"no NIfTI file")),
+        3,
+        IMAGE,
+    ),
+    "protocol: side": (protocol("[input]\nwidth = 100"), 2, "width 100 is not a multiple of 64"),
+    "protocol: network": (protocol("[networks.rfbnet]"), 2, "did you mean 'rfbsnet'?"),
+    "protocol: key": (protocol("[training]\nepoch = 3"), 2, "nearest known key is 'epochs'"),
+    "protocol: augmentation": (
+        protocol('[training]\naugmentation = "bsic"'),
+        2,
+        "training.augmentation: input should be 'none', 'basic' or 'strong' (got 'bsic')",
+    ),
+    "protocol: plan": (
+        protocol('[measuring.plans]\ntorch = ["egaer"]'),
+        2,
+        "did you mean 'eager'?",
+    ),
+    "measure: plan": (
+        lambda d, _t: ["measure", "unet", "--data", str(d), "--plan", "egaer"],
+        2,
+        "did you mean 'eager'?",
+    ),
+    "measure: batch": (
+        lambda d, _t: ["measure", "unet", "--data", str(d), "--batch", "0"],
+        2,
+        "measuring.batches.0: input should be greater than or equal to 1",
+    ),
+    "evaluate: no such weights": (weights("evaluate", None), 3, "no such file; train first"),
+    "evaluate: no weights file": (weights("evaluate", b"x"), 3, "not a safetensors file"),
+    "measure: no such weights": (weights("measure", None), 3, "no such file; train first"),
+    "train: no implementation": (
+        lambda d, _t: ["train", "threshold", "--data", str(d), "--out", "x.safetensors"],
+        2,
+        "network 'threshold' is not implemented for 'torch'",
+    ),
+    "measure: no implementation": (
+        lambda d, _t: ["measure", "threshold", "--data", str(d)],
+        2,
+        "network 'threshold' is not implemented for 'torch'",
+    ),
+    "evaluate: no implementation": (
+        lambda d, _t: ["evaluate", "unet", "--backend", "numpy", "--data", str(d)],
+        2,
+        "network 'unet' is not implemented for 'numpy'",
+    ),
+    "no GPU": (lambda _d, _t: ["doctor", "--gpu"], 4, "no GPU is visible here"),
+    "negative seeds": (lambda d, _t: ["plan", "--data", str(d), "--seeds=-1"], 2, "whole numbers"),
     "seeds": (lambda d, _t: ["plan", "--data", str(d), "--seeds", "a"], 2, "whole numbers"),
     "no results": (lambda _d, _t: ["report", "--results", "none"], 3, "no such results folder"),
     "nothing to compare": (lambda _d, _t: ["compare", "--results", "none"], 3, "no such results"),
@@ -74,10 +201,15 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
 }
 
 
+NEED_A_MACHINE_WITHOUT_GPU = ("paper without GPU", "no GPU")
+
+
 @pytest.mark.parametrize("mistake", MISTAKES)
 def test_a_mistake_is_one_sentence_and_its_exit_code(
     mistake: str, fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
+    if mistake in NEED_A_MACHINE_WITHOUT_GPU and gpu_present():
+        pytest.skip("this machine has a GPU, so there is nothing to refuse")
     words, code, sentence = MISTAKES[mistake]
     done = fetalbench(*words(disc_data.folder, tmp_path))
     assert done.returncode == code, done.stderr
@@ -85,12 +217,12 @@ def test_a_mistake_is_one_sentence_and_its_exit_code(
     assert "Traceback" not in done.stderr + done.stdout
     if done.stderr.startswith("fetalbench: "):
         assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "set").exists()
 
 
 def test_weights_of_another_network_are_refused_by_name(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
-    import numpy as np
     from safetensors.numpy import save_file
 
     save_file({"other.kernel": np.zeros((1,), np.float32)}, tmp_path / "w.safetensors")
@@ -109,6 +241,16 @@ def test_results_of_a_newer_schema_are_refused(fetalbench: Fetalbench, tmp_path:
     assert done.returncode == 3
     assert "has schema version 99" in done.stderr
     assert "upgrade fetalbench" in done.stderr
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu"])
+def test_make_reproduce_asks_for_a_gpu_before_it_does_anything(device: str) -> None:
+    # Installing is taken as done, and nothing is run: only what would be, in its order.
+    words = ["make", "--dry-run", "--old-file=.venv/installed", f"DEVICE={device}", "reproduce"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    first, *rest = done.stdout.splitlines()
+    assert first == f'test "{device}" = cpu || .venv/bin/fetalbench doctor --gpu'
+    assert any(f"--protocol paper --data data/paper --device {device}" in line for line in rest)
 
 
 def test_alone_it_prints_a_quick_start(fetalbench: Fetalbench) -> None:

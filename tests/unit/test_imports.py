@@ -44,6 +44,37 @@ print(sorted(set(sys.modules) & set({FRAMEWORKS!r})))
     assert done.stdout.strip() == "[]"
 
 
+# Tenths of a second each; `--help` and `list` must answer at once.
+HEAVY = ("numpy", "pandas", "scipy", "pyarrow", "matplotlib", "seaborn", "pydantic", "psutil")
+HEAVY += ("nibabel", "jinja2", "safetensors", "rich")
+
+
+def test_the_command_line_starts_with_nothing_heavy() -> None:
+    code = f"import harness.cli, sys; print(sorted(set(sys.modules) & set({HEAVY!r})))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_list_computes_nothing_and_imports_nothing_that_computes() -> None:
+    # Typer itself brings pydantic where an option is parsed, and rich draws the table.
+    heavy = set(HEAVY) - {"pydantic", "rich"}
+    code = f"""
+import sys
+from harness.cli import app
+try:
+    app(["list"])
+except SystemExit:
+    print(sorted(set(sys.modules) & set({sorted(heavy)!r})))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert "rfbsnet" in done.stdout
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+
+
 @pytest.mark.parametrize("module", ["architectures.card", "backends.contract", "backends.weights"])
 def test_the_middle_ground_imports_neither_harness_nor_framework(module: str) -> None:
     others = ("harness", *FRAMEWORKS)

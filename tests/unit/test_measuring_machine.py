@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import re
@@ -184,6 +185,7 @@ def test_other_load_is_said(monkeypatch):
 
 
 def test_memory_by_name_with_reasons_for_what_is_unknown():
+    gc.collect()  # what other tests left must not be given back in between
     meter = memory.Meter(fakes.FakeBackend(Runtime()), memory.ImportBaseline(), "cpu")
     meter.restart()
     block = np.ones(4 << 20, np.float64)
@@ -203,6 +205,7 @@ def test_memory_by_name_with_reasons_for_what_is_unknown():
 
 
 def test_peaks_of_the_queries_are_told_from_those_before():
+    gc.collect()
     meter = memory.Meter(fakes.FakeBackend(Runtime()), memory.ImportBaseline(), "cpu")
     meter.restart()
     # What a compiler would take, and give back.

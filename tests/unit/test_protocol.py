@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, get_args
 
 import pytest
 
+from harness.data.augmentation import LEVELS
 from harness.errors import UsageError
-from harness.protocol import available, load_protocol, parse_protocol
+from harness.protocol import Augmentation, Protocol, available, load_protocol, parse_protocol
 
 
 @pytest.mark.parametrize("name", available())
@@ -75,3 +77,53 @@ def test_a_file_that_is_no_toml_is_named(tmp_path: Path) -> None:
 def test_numbers_that_make_no_sense_are_refused() -> None:
     with pytest.raises(UsageError, match=r"training.learning_rate.*greater than 0"):
         parse_protocol({"name": "x", "training": {"learning_rate": 0}}, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("tables", "sentence"),
+    [
+        ({"networks": {"rfbnet": {}}}, "unknown network 'rfbnet': did you mean 'rfbsnet'?"),
+        ({"networks": {"U-Net": {"epochs": 1}}}, "networks: 'U-Net' is called 'unet' here."),
+        ({"grid": {"networks": ["rfbnet"]}}, "did you mean 'rfbsnet'?"),
+        ({"grid": {"backends": ["trch"]}}, "did you mean 'torch'?"),
+        ({"training": {"augmentation": "bsic"}}, "(got 'bsic'); did you mean 'basic'?"),
+        ({"training": {"loss": "dise"}}, "(got 'dise'); did you mean 'dice'?"),
+        ({"networks": {"unet": {"augmentation": "bsic"}}}, "did you mean 'basic'?"),
+        ({"measuring": {"plans": {"trch": ["eager"]}}}, "did you mean 'torch'?"),
+        ({"measuring": {"plans": {"jax": ["aot"]}}}, "'jax' is called 'flax' here."),
+        ({"measuring": {"plans": {"torch": ["egaer"]}}}, "did you mean 'eager'?"),
+        ({"measuring": {"batches": [0]}}, "measuring.batches.0: input should be greater than"),
+        ({"measuring": {"batches": []}}, "measuring.batches: array should have at least 1 item"),
+        ({"measuring": {"quantities": []}}, "measuring.quantities: array should have at least"),
+        ({"evaluation": {"sets": []}}, "evaluation.sets: array should have at least 1 item"),
+        ({"grid": {"seeds": [-1]}}, "grid.seeds.0: input should be greater than or equal to 0"),
+        ({"grid": {"seeds": []}}, "grid.seeds: array should have at least 1 item"),
+        ({"grid": {"seeds": [True]}}, "grid.seeds.0: input should be a valid integer"),
+        ({"training": {"epochs": "3"}}, "training.epochs: input should be a valid integer"),
+        ({"training": 3}, "training: input should be a valid dictionary"),
+    ],
+)
+def test_what_would_change_nothing_or_break_later_is_refused(
+    tables: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        parse_protocol({"name": "x"} | tables, "x.toml")
+    assert str(caught.value).startswith("x.toml: ")
+    assert sentence in str(caught.value)
+    assert caught.value.exit_code == 2
+
+
+def test_a_missing_name_is_said_to_be_missing() -> None:
+    with pytest.raises(UsageError, match=r"^x\.toml: name is missing\.$"):
+        parse_protocol({}, "x.toml")
+
+
+def test_the_levels_of_augmentation_are_those_that_there_are() -> None:
+    assert get_args(Augmentation) == ("none", *LEVELS)
+
+
+@pytest.mark.parametrize("name", available())
+def test_a_protocol_comes_back_from_a_job_and_from_a_record(name: str) -> None:
+    protocol = load_protocol(name)
+    assert Protocol.model_validate_json(protocol.model_dump_json()) == protocol
+    assert Protocol.model_validate(protocol.model_dump(mode="json")) == protocol

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import csv
+import importlib
+import json
+from collections.abc import Iterator
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
 
+import architectures
 from backends.contract import MissingFramework
 from harness import registry
+from harness.cli.listing import list_cells
 from harness.errors import UsageError
 
 PAPER = (
@@ -98,3 +105,90 @@ def test_published_figures_are_those_of_the_papers_table() -> None:
             assert getattr(ours, column) == float(row[column])
         assert ours.latency_ms_mean == float(row["latency_ms_mean"])
         assert ours.latency_ms_std == float(row["latency_ms_std"])
+
+
+CARD = "from architectures.card import Card\n\nCARD = Card({fields})\n"
+FIELDS = 'title="Odd", summary="s.", citation="c", url="https://x.org"'
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The registry of an empty tree, whose networks are found as those of ours are."""
+    monkeypatch.setattr(architectures, "__file__", str(tmp_path / "__init__.py"))
+    monkeypatch.setattr(architectures, "__path__", [*architectures.__path__, str(tmp_path)])
+    registry.networks.cache_clear()
+    importlib.invalidate_caches()
+    yield tmp_path
+    registry.networks.cache_clear()
+
+
+def add(tree: Path, name: str, card: str) -> None:
+    (tree / name).mkdir()
+    (tree / name / "__init__.py").touch()
+    (tree / name / "card.py").write_text(card)
+
+
+@pytest.mark.parametrize(
+    ("name", "card", "sentence"),
+    [
+        ("odd_keyword", CARD.format(fields=FIELDS + ", colour=1"), "TypeError: .*'colour'"),
+        ("odd_syntax", "CARD = (\n", "line 1: '\\(' was never closed"),
+        ("odd_name", "CARD = Crad()\n", "NameError: name 'Crad' is not defined"),
+        ("odd_nothing", "", "has no attribute 'CARD'"),
+        ("odd_other", "CARD = 1\n", "is no Card"),
+    ],
+)
+def test_a_broken_card_is_a_sentence_that_names_its_file(
+    tree: Path, name: str, card: str, sentence: str
+) -> None:
+    add(tree, name, card)
+    add(tree, f"{name}_sane", CARD.format(fields=FIELDS))
+    with pytest.raises(UsageError, match=sentence) as caught:
+        registry.network(name)
+    assert str(tree / name / "card.py") in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert registry.network(f"{name}_sane").card.title == "Odd"
+
+
+def test_list_shows_a_broken_network_and_all_others(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(tree, "odd_listed", "CARD = (\n")
+    add(tree, "odd_listed_sane", CARD.format(fields=FIELDS))
+    add(tree, "Odd Name", CARD.format(fields=FIELDS))
+    (tree / "odd_listed_sane" / "torch_net.py").touch()
+    list_cells(as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    status = {(row["network"], row["backend"]): row["status"] for row in rows}
+    assert status["odd_listed", "torch"].startswith("broken: network 'odd_listed'")
+    assert "card.py" in status["odd_listed", "torch"]
+    assert status["odd_listed_sane", "torch"] == "ready"
+    assert "is not allowed" in status["Odd Name", "torch"]
+
+
+def test_a_plugin_that_cannot_be_found_is_broken_alone(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = registry.ENTRY_POINT_GROUP
+    points = [EntryPoint(name, package, group) for name, package in PLUGINS]
+    monkeypatch.setattr(registry, "entry_points", lambda **_: points)
+    add(tree, "odd_beside", CARD.format(fields=FIELDS))
+    assert registry.network("odd_beside").card.title == "Odd"
+    for name, package in PLUGINS:
+        with pytest.raises(UsageError, match=f"'{package}' cannot be found: install it again"):
+            registry.network(name)
+
+
+PLUGINS = (("gone_net", "no_such_package"), ("lost_net", "no_such_parent.package"))
+
+
+def test_the_keys_of_all_plans_are_found_without_a_framework() -> None:
+    found = set()
+    for path in registry.BACKENDS_FOLDER.glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "Plan":
+                (key,) = [word.value for word in node.keywords if word.arg == "key"]
+                assert isinstance(key, ast.Constant)
+                found.add(key.value)
+    assert found == set(registry.plan_keys())
+    assert {"eager", "tf-function", "aot", "onnxruntime", "call"} <= found

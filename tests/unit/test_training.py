@@ -10,11 +10,20 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import load_file, save
 
 from backends.contract import Array, Network, Trainer, TrainingOptions, Weights, WeightSpec
 from harness.checkpoint import CheckpointFile
 from harness.protocol import Training
-from harness.training import Diverged, Stopped, TrainingData, brain_dice, split_validation, train
+from harness.training import (
+    Diverged,
+    Stopped,
+    TrainingData,
+    brain_dice,
+    fixed_mask_dice,
+    split_validation,
+    train,
+)
 
 
 class OneNumber(Trainer):
@@ -146,6 +155,99 @@ def test_one_class_everywhere_is_diverged_and_not_a_zero(tmp_path: Path, everywh
         )
 
 
+def wandering(slices: int = 10) -> TrainingData:
+    """Brains at other places, so that one mask for all is a poor answer."""
+    masks = np.zeros((slices, 16, 16), np.uint8)
+    for index in range(slices):
+        row, column = divmod(index, 4)
+        masks[index, 5 * row : 5 * row + 4, 4 * column : 4 * column + 4] = 1
+    images = masks[..., None].astype(np.float32)
+    return TrainingData(
+        images=images, masks=masks, validation_images=images, validation_masks=masks
+    )
+
+
+def by_epoch(answers: Any) -> Network:
+    """A network whose validation in epoch i is `answers(i, images)`; one prediction an epoch."""
+    epochs = iter(range(100))
+    return fake(lambda _, images: answers(next(epochs), images))
+
+
+def collapsing(folder: Path, before: Any, *, epochs: int = 6, collapse: int = 2) -> Any:
+    """Train with `before(images)` as the answer up to `collapse`, then background for good."""
+
+    def answer(epoch: int, images: Array) -> Array:
+        return before(images) if epoch < collapse else np.zeros(images.shape, bool)
+
+    settings = Training(epochs=epochs, batch_size=10)
+    return train(by_epoch(answer), wandering(), settings, seed=0, checkpoints=checkpoints(folder))
+
+
+def noise(images: Array) -> Array:
+    return np.random.default_rng(0).random(images.shape) > 0.5
+
+
+def blob(images: Array) -> Array:
+    """What a network learns that does not look: where brains are, on the whole."""
+    brain = np.zeros(images.shape, bool)
+    brain[:, :10] = True
+    return brain
+
+
+@pytest.mark.parametrize("before", [noise, blob])
+def test_a_collapse_after_epochs_that_learnt_nothing_is_diverged(
+    tmp_path: Path, before: Any
+) -> None:
+    with pytest.raises(Diverged, match="one class everywhere on validation") as caught:
+        collapsing(tmp_path, before)
+    assert "since epoch 3; its best Dice before" in str(caught.value)
+    assert "no better than" in str(caught.value)
+
+
+def test_a_collapse_after_a_good_epoch_keeps_its_weights_with_a_note(tmp_path: Path) -> None:
+    result = collapsing(tmp_path, lambda images: images > 0.5)
+    assert result.best_validation_dice == 1.0
+    assert result.best_epoch == 1
+    assert "from epoch 3 to the last" in result.note
+    assert "those of epoch 1" in result.note
+
+
+def test_a_diverged_training_is_diverged_again_without_a_step(tmp_path: Path) -> None:
+    with pytest.raises(Diverged) as first:
+        collapsing(tmp_path, noise)
+    network = fake()
+    with pytest.raises(Diverged) as again:
+        train(
+            network,
+            wandering(),
+            Training(epochs=6, batch_size=10),
+            seed=0,
+            checkpoints=checkpoints(tmp_path),
+        )
+    assert str(again.value) == str(first.value)
+    assert cast(Any, network).made.count == 0
+
+
+def test_a_training_that_rises_again_has_not_collapsed(tmp_path: Path) -> None:
+    def answer(epoch: int, images: Array) -> Array:
+        return images > 0.5 if epoch != 1 else np.zeros(images.shape, bool)
+
+    settings = Training(epochs=3, batch_size=10)
+    result = train(
+        by_epoch(answer), wandering(), settings, seed=0, checkpoints=checkpoints(tmp_path)
+    )
+    assert result.note == ""
+
+
+def test_no_answer_without_the_images_beats_the_fixed_mask() -> None:
+    masks = wandering().masks
+    floor = fixed_mask_dice(masks)
+    for guess in (noise(masks), blob(masks), np.ones(masks.shape, bool)):
+        assert brain_dice(masks, guess) <= floor
+    assert floor < 0.5
+    assert fixed_mask_dice(np.zeros((3, 4, 4), np.uint8)) == 0.0
+
+
 def test_a_loss_that_is_not_finite_is_diverged(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="the loss is not finite at step 0 of epoch 1"):
         train(
@@ -194,8 +296,36 @@ def test_another_trainings_checkpoint_is_not_taken(tmp_path: Path) -> None:
     assert other.resumed_from_epoch == 0
 
 
-def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.safetensors").write_bytes(b"\x00" * 20)
+def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
+    settings = Training(epochs=3, batch_size=5)
+    first = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path))
+    # Evaluating or measuring was interrupted, and the cell is started again.
+    network = fake()
+    again = train(network, data(), settings, seed=1, checkpoints=checkpoints(tmp_path))
+    assert cast(Any, network).made.count == 0
+    assert again.resumed_from_epoch == 3
+    assert again.weights["a.bias"] == first.weights["a.bias"] == cast(Any, network).value
+    pd.testing.assert_frame_equal(again.history, first.history)
+
+
+def test_a_finished_training_keeps_no_optimizer(tmp_path: Path) -> None:
+    file = checkpoints(tmp_path)
+    train(fake(), data(), Training(epochs=2, batch_size=5), seed=1, checkpoints=file)
+    assert set(load_file(file.path)) == {"best/a.bias"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x00" * 20,
+        save({"weights/a.bias": np.zeros(1, np.float32)}),
+        save({"weights/a.bias": np.zeros(1, np.float32)}, metadata={"state": "[]"}),
+        save({"a": np.zeros(1, np.float32)}, metadata={"state": '{"identity": "this"}'}),
+    ],
+    ids=["no safetensors", "no metadata", "no object", "no numbers"],
+)
+def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(content)
     result = train(
         fake(), data(), Training(epochs=1, batch_size=5), seed=1, checkpoints=checkpoints(tmp_path)
     )
