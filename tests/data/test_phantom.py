@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from harness.data.phantom.growth import (
 )
 from harness.data.phantom.presets import PRESETS, SetSize, find_preset, with_matrix
 from harness.errors import UsageError
+from tests.conftest import ROOT
 
 MINI = replace(
     with_matrix(PRESETS["tiny"], 32),
@@ -41,6 +43,16 @@ def test_same_seed_same_bytes_on_any_number_of_processes(tmp_path: Path) -> None
     assert one.meta.hash != other.meta.hash
     for name in ("dataset.json", "slices.parquet", "stacks/sub-001_run-1.images.npy"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"),
+    reason="other processors round exp and sin differently",
+)
+def test_the_phantom_of_the_published_results_comes_out_again(tmp_path: Path) -> None:
+    (published,) = (ROOT / "results").glob("*/phantom-tiny-*")
+    dataset = make_phantom(tmp_path / "tiny", find_preset("tiny"))
+    assert dataset.meta.hash[:8] == published.name.removeprefix("phantom-tiny-")
 
 
 def test_the_paper_preset_has_the_papers_numbers() -> None:
