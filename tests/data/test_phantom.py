@@ -138,6 +138,13 @@ def test_harm_grows_with_its_strength(name: str) -> None:
     assert gaps[1] > 1.5 * gaps[0] > 0
 
 
+def test_noise_grows_with_its_strength() -> None:
+    jobs = plan_stacks(MINI, 0, {"noise": [0.0, 0.1, 0.9]})
+    swept = [make_stack(job).images for job in jobs if job.set_name == "challenging"]
+    gaps = [float(np.abs(images - swept[0]).mean()) for images in swept[1:]]
+    assert gaps[1] > 3 * gaps[0] > 0
+
+
 def test_a_sweep_shows_the_same_slices_at_each_strength() -> None:
     jobs = plan_stacks(MINI, 0, {"void": [0.0, 1.0]})
     swept = [make_stack(job) for job in jobs if job.set_name == "challenging"]
@@ -147,7 +154,10 @@ def test_a_sweep_shows_the_same_slices_at_each_strength() -> None:
     assert set(swept[1].extra["strength_void"]) == {1.0}
 
 
-@pytest.mark.parametrize("text", ["movement=0,1", "motion", "motion=2", "motion=a,b", "edge=1"])
+@pytest.mark.parametrize(
+    "text",
+    ["movement=0,1", "motion", "motion=2", "motion=a,b", "edge=1", "motion=0,1", "motion=0,1,1"],
+)
 def test_wrong_sweeps(text: str) -> None:
     with pytest.raises(UsageError, match="--sweep"):
         parse_sweep(text)
