@@ -173,11 +173,24 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
     except ValidationError as error:
         raise UsageError(_sentence(error, source, Protocol)) from None
     check_name(protocol.name, "protocol")
+    _check_augmentation(protocol, source)
     try:
         require_size(protocol.input.height, protocol.input.width)
     except SizeError as error:
         raise UsageError(f"{source}: {error}") from None
     return protocol
+
+
+def _check_augmentation(protocol: Protocol, source: str) -> None:
+    if protocol.input.normalisation == "per_slice":
+        return
+    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
+    if any(training.augmentation != "none" for training in levels):
+        raise UsageError(
+            f"{source}: training.augmentation leaves slices normalised one by one, but the test "
+            f"sets would be normalised {protocol.input.normalisation}: write augmentation = "
+            '"none" or normalisation = "per_slice".'
+        )
 
 
 def _sentence(error: ValidationError, source: str, model: type[Section], prefix: str = "") -> str:
