@@ -30,8 +30,8 @@ def sweep_of(slices: pd.DataFrame, name: str) -> pd.DataFrame:
     """Dice, miss rate (fractions) and subjects by level of strength `name`; empty if not swept.
 
     Counted are challenging slices with brain whose other strengths are all 0, at levels that
-    several share: drawn strengths coincide at their ends, 0 and 1, alone, which are too few for a curve.
-    Means are over slices and then over subjects.
+    several share: drawn strengths coincide at their ends, 0 and 1, alone, which are too few for a
+    curve. Means are over slices and then over subjects.
     """
     columns = [c for c in slices.columns if c.startswith(STRENGTH) and c != PLACE]
     others = [c for c in columns if c != name]
