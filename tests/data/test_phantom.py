@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from dataclasses import replace
 from pathlib import Path
@@ -43,6 +44,15 @@ def test_same_seed_same_bytes_on_any_number_of_processes(tmp_path: Path) -> None
     assert one.meta.hash != other.meta.hash
     for name in ("dataset.json", "slices.parquet", "stacks/sub-001_run-1.images.npy"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_system_without_affinity_computes_the_phantom_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    one = {"train": SetSize(subjects=1, stacks=2, slices=2)}
+    assert make_phantom(tmp_path / "one", replace(MINI, sets=one)).meta.sets["train"].stacks == 2
 
 
 @pytest.mark.skipif(
