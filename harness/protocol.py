@@ -191,6 +191,7 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
     except ValidationError as error:
         raise UsageError(_sentence(error, source, Protocol)) from None
     check_name(protocol.name, "protocol")
+    _check_augmentation(protocol, source)
     try:
         _check_names(protocol)
         require_size(protocol.input.height, protocol.input.width)
@@ -226,6 +227,18 @@ def _check_names(protocol: Protocol) -> None:
 def _nearest(value: str, known: Sequence[str]) -> str:
     close = get_close_matches(value, known, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+
+
+def _check_augmentation(protocol: Protocol, source: str) -> None:
+    if protocol.input.normalisation == "per_slice":
+        return
+    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
+    if any(training.augmentation != "none" for training in levels):
+        raise UsageError(
+            f"{source}: training.augmentation leaves slices normalised one by one, but the test "
+            f"sets would be normalised {protocol.input.normalisation}: write augmentation = "
+            '"none" or normalisation = "per_slice".'
+        )
 
 
 def _sentence(error: ValidationError, source: str, model: type[Section], prefix: str = "") -> str:

@@ -98,7 +98,7 @@ def import_(
 def check(
     folder: Annotated[Path, typer.Argument(help="Raw source or prepared data set.")],
     form: Annotated[
-        str, typer.Option(help="auto, bids, nifti, pairs or nnunet (raw sources).")
+        str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays (raw sources).")
     ] = "auto",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the check fails.")

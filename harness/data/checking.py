@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from harness.data.cases import Case, load_case
+from harness.data.cases import Case
 from harness.data.catalogue import Dataset, open_dataset
 from harness.data.readers import detect_form, find_cases
-from harness.data.splitting import check_leakage
-from harness.errors import DataError, UsageError
+from harness.data.splitting import LeakSearch, check_leakage
+from harness.data.writer import Stack
+from harness.errors import DataError
 
 
 def check_folder(
@@ -17,25 +18,40 @@ def check_folder(
 ) -> tuple[list[dict[str, Any]], str]:
     """One row a stack, and the reason why the folder as a whole cannot be used ("" if it can).
 
-    Raw sources are read case by case; a prepared data set is verified against its hash and for
-    leaks between its sets. Raises `DataError` where the folder is neither.
+    Raw sources are read case by case; a prepared data set is verified against its hash. Both are
+    searched for leaks between their sets. Raises `DataError` where the folder is neither.
     """
     if (folder / "slices.parquet").is_file():
         return _check_prepared(folder)
     form = detect_form(folder) if form == "auto" else form
-    if form == "arrays":
-        raise UsageError(f"{folder}: arrays are checked when they are imported.")
-    rows = [_check_case(case) for case in find_cases(folder, form)]
-    unfit = [row for row in rows if row["status"] == "excluded"]
-    if len(unfit) > largest_excluded_share * len(rows):
+    leaks = _Leaks()
+    rows = [_check_case(case, leaks) for case in find_cases(folder, form)]
+    unfit = sum(row["status"] == "excluded" for row in rows)
+    wanted = sum(row["status"] != "left out" for row in rows)
+    if unfit > largest_excluded_share * wanted:
         return rows, (
-            f"{len(unfit)} of {len(rows)} stacks cannot be used, more than "
+            f"{unfit} of {wanted} stacks cannot be used, more than "
             f"{largest_excluded_share:.0%} (--max-excluded)."
         )
-    return rows, ""
+    return rows, leaks.first
 
 
-def _check_case(case: Case) -> dict[str, Any]:
+class _Leaks:
+    """The first leak between the sets that a raw source names, if it names any."""
+
+    def __init__(self) -> None:
+        self.first = ""
+        self._search = LeakSearch()
+
+    def add(self, stack: Stack) -> None:
+        if stack.set_name and not self.first:
+            try:
+                self._search.add(stack.set_name, stack.subject, stack.name, stack.images)
+            except DataError as error:
+                self.first = str(error)
+
+
+def _check_case(case: Case, leaks: _Leaks) -> dict[str, Any]:
     row: dict[str, Any] = {
         "stack": case.stack,
         "subject": case.subject,
@@ -51,11 +67,13 @@ def _check_case(case: Case) -> dict[str, Any]:
         "orientation": None,
         "reason": "",
     }
+    if case.left_out:
+        return row | {"status": "left out", "reason": case.left_out}
     try:
-        stack = load_case(case, case.set_name)
+        stack = case.load(case.set_name)
     except DataError as error:
-        row["reason"] = str(error)
-        return row
+        return row | {"reason": str(error)}
+    leaks.add(stack)
     slices, height, width = stack.images.shape
     return row | {
         "status": "ok",

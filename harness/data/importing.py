@@ -7,15 +7,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.cases import Case, load_case
+from harness.data.cases import Case
 from harness.data.catalogue import Dataset
 from harness.data.description import DatasetMeta, Exclusion
 from harness.data.readers import arrays, detect_form, find_cases
 from harness.data.splitting import LEAK_WARNING, assign_sets, check_leakage
 from harness.data.writer import DatasetWriter
 from harness.errors import DataError, UsageError
-
-NO_SPACING = "the arrays carry no spacing: distances in mm are in pixels of 1 mm."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +51,17 @@ def import_dataset(
         licence=options.licence,
         options={"max_excluded": options.largest_excluded_share},
     )
-    if form == "arrays":
-        return _import_arrays(source, folder, meta, options)
+    if form == "arrays" and options.split:
+        raise UsageError("--split: arrays come divided into sets (X_train.npy, …); leave it out.")
     cases = find_cases(source, form)
     sets, split = assign_sets(cases, options.split, options.split_by)
+    warnings = [LEAK_WARNING] if split.get("by") == "stack" and _shares(cases, sets) else []
+    if form == "arrays":
+        warnings += arrays.warnings(source)
     meta = meta.model_copy(update={"split": split})
+    root = source if source.is_dir() else source.parent
     with DatasetWriter(folder, meta, force=options.force) as writer:
-        excluded = _add_cases(writer, cases, sets, options, on_stack)
-        warnings = [LEAK_WARNING] if split.get("by") == "stack" and _shares(cases, sets) else []
+        excluded = _add_cases(writer, cases, sets, root, options, on_stack)
         writer.meta = meta.model_copy(update={"excluded": excluded, "warnings": warnings})
         return writer.finish(check_leakage)
 
@@ -69,20 +70,21 @@ def _add_cases(
     writer: DatasetWriter,
     cases: Sequence[Case],
     sets: dict[str, str],
+    root: Path,
     options: ImportOptions,
     on_stack: Callable[[int, int], None] | None,
 ) -> list[Exclusion]:
     unfit: list[Exclusion] = []
     left_out: list[Exclusion] = []
     for done, case in enumerate(cases, start=1):
-        if case.stack not in sets:
-            reason = "not named in --split"
+        if case.left_out or case.stack not in sets:
+            reason = case.left_out or "not named in --split"
             left_out.append(Exclusion(case=case.stack, reason=reason))
         else:
             try:
-                writer.add_stack(load_case(case, sets[case.stack]))
+                writer.add_stack(case.load(sets[case.stack]))
             except DataError as error:
-                unfit.append(Exclusion(case=case.stack, reason=_relative(str(error), case)))
+                unfit.append(Exclusion(case=case.stack, reason=_relative(str(error), root)))
         if on_stack:
             on_stack(done, len(cases))
     wanted = len(cases) - len(left_out)
@@ -94,10 +96,9 @@ def _add_cases(
     return unfit + left_out
 
 
-def _relative(reason: str, case: Case) -> str:
+def _relative(reason: str, root: Path) -> str:
     """The reason without this machine's folders, as it is published with the records."""
-    root = str(case.image).removesuffix(case.source)
-    return reason.replace(root, "") if root else reason
+    return reason.replace(str(root / "_").removesuffix("_"), "")
 
 
 def _shares(cases: Sequence[Case], sets: dict[str, str]) -> bool:
@@ -106,21 +107,6 @@ def _shares(cases: Sequence[Case], sets: dict[str, str]) -> bool:
         if case.stack in sets:
             held.setdefault(case.subject, set()).add(sets[case.stack])
     return any(len(names) > 1 for names in held.values())
-
-
-def _import_arrays(
-    source: Path, folder: Path, meta: DatasetMeta, options: ImportOptions
-) -> Dataset:
-    if options.split:
-        raise UsageError("--split: arrays come divided into sets (X_train.npy, …); leave it out.")
-    warnings = [NO_SPACING]
-    if not arrays.has_groups(source):
-        warnings.append(arrays.UNKNOWN_SUBJECTS)
-    meta = meta.model_copy(update={"split": {"by": "given"}, "warnings": warnings})
-    with DatasetWriter(folder, meta, force=options.force) as writer:
-        for stack in arrays.read_stacks(source):
-            writer.add_stack(stack)
-        return writer.finish(check_leakage)
 
 
 def _name_of(source: Path) -> str:

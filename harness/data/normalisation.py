@@ -28,15 +28,29 @@ def per_slice(images: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def per_pixel_std(images: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(n, h, w) → each pixel less its mean over the array, by its standard deviation there."""
+    """(n, h, w) → each pixel less its mean over the array, by its standard deviation there.
+
+    Done in place, slice by slice in double precision: it needs the whole training array, of which
+    copies would not fit into memory.
+    """
+    largest = max(float(images.max(initial=0.0)), -float(images.min(initial=0.0)), 1e-30)
     mean = images.mean(axis=0, dtype=np.float64)
-    std = images.std(axis=0, dtype=np.float64)
-    flat = std <= 1e-6 * max(float(np.abs(images).max(initial=0.0)), 1e-30)
-    return np.where(flat, 0.0, (images - mean) / np.where(flat, 1.0, std)).astype(np.float32)
+    squares = np.zeros_like(mean)
+    for image in images:
+        squares += (image - mean) ** 2
+    std = np.sqrt(squares / max(len(images), 1))
+    flat = std <= 1e-6 * largest
+    scale = np.where(flat, 0.0, 1.0 / np.where(flat, 1.0, std))
+    for image in images:
+        image[:] = (image - mean) * scale
+    return images
 
 
 def normalise(images: NDArray[np.float32], name: Normalisation) -> NDArray[np.float32]:
-    """Normalise (n, h, w) float32 by name. Raises `UsageError` for an unknown name."""
+    """Normalise (n, h, w) float32 by name; `images` may be overwritten.
+
+    Raises `UsageError` for an unknown name.
+    """
     if name == "per_slice":
         return per_slice(images)
     if name == "per_pixel_std":

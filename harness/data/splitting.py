@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from itertools import combinations
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harness.data.cases import Case
 from harness.data.catalogue import SETS, Dataset
@@ -89,32 +90,43 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
 
 
-def check_leakage(dataset: Dataset) -> None:
-    """No subject and no identical slice in two sets. Raises `DataError`.
+class LeakSearch:
+    """Looks for a subject or an identical slice in two sets, one stack after another.
 
     Subjects may be shared where the split was made by stack on explicit wish; constant slices
     (empty ends of a stack) are alike everywhere and tell nothing.
     """
-    groups = {name: dataset.rows(name) for name in SETS if name in dataset.meta.sets}
-    if dataset.meta.split.get("by") != "stack":
-        for (one, first), (two, second) in combinations(groups.items(), 2):
-            shared = sorted(set(first["subject"]) & set(second["subject"]))
-            if shared:
+
+    def __init__(self, *, by_stack: bool = False) -> None:
+        self._by_stack = by_stack
+        self._subjects: dict[str, str] = {}
+        self._slices: dict[bytes, tuple[str, str]] = {}
+
+    def add(self, set_name: str, subject: str, stack: str, images: NDArray[Any]) -> None:
+        """Compare a stack (slices, height, width) with those before. Raises `DataError`."""
+        other = self._subjects.setdefault(subject, set_name)
+        if other != set_name and not self._by_stack:
+            raise DataError(
+                f"subject {subject} is in the sets {other} and {set_name}; put it into one, or "
+                "divide by stack on explicit wish (--split-by stack)."
+            )
+        for index, image in enumerate(images):
+            if image.min() == image.max():
+                continue
+            key = hashlib.sha256(np.ascontiguousarray(image).data).digest()
+            where = f"slice {index} of {stack}"
+            other, place = self._slices.setdefault(key, (set_name, where))
+            if other != set_name:
                 raise DataError(
-                    f"subject {shared[0]} is in the sets {one} and {two}; put it into one, or "
-                    "divide by stack on explicit wish (--split-by stack)."
+                    f"{where} ({set_name}) is the same image as {place} ({other}); "
+                    "a test must not hold what was trained on: take one of them out."
                 )
-    seen: dict[bytes, tuple[str, str]] = {}
-    for name, rows in groups.items():
-        for stack in sorted(set(rows["stack"])):
-            for index, image in enumerate(dataset.images(stack)):
-                if image.min() == image.max():
-                    continue
-                key = hashlib.sha256(np.ascontiguousarray(image).data).digest()
-                where = f"slice {index} of {stack}"
-                other, place = seen.setdefault(key, (name, where))
-                if other != name:
-                    raise DataError(
-                        f"{where} ({name}) is the same image as {place} ({other}); "
-                        "a test must not hold what was trained on: take one of them out."
-                    )
+
+
+def check_leakage(dataset: Dataset) -> None:
+    """No subject and no identical slice in two sets (`LeakSearch`). Raises `DataError`."""
+    search = LeakSearch(by_stack=dataset.meta.split.get("by") == "stack")
+    for name in (name for name in SETS if name in dataset.meta.sets):
+        stacks = dataset.rows(name).drop_duplicates("stack").sort_values("stack")
+        for stack, subject in zip(stacks["stack"], stacks["subject"], strict=True):
+            search.add(name, str(subject), str(stack), dataset.images(str(stack)))

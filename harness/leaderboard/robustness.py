@@ -9,6 +9,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
+from harness.data.phantom.presets import LEAST_LEVELS
 from harness.leaderboard import palette
 from harness.leaderboard.boards import Board
 from harness.leaderboard.curves import MAX_LINES
@@ -19,7 +20,6 @@ from harness.leaderboard.svg import NETWORK, style, to_svg
 STRENGTH = "strength_"
 # Where a slice lies in the brain is written down as a strength, too, but is not done to it.
 PLACE = "strength_edge"
-LEAST_LEVELS = 3
 QUANTITIES = (
     ("dice", "Brain Dice, %", "mean brain Dice over subjects, slices with brain"),
     ("missed", "Missed slices, %", "share of slices with brain in which nothing was found"),
@@ -27,18 +27,21 @@ QUANTITIES = (
 
 
 def sweep_of(slices: pd.DataFrame, name: str) -> pd.DataFrame:
-    """Dice and miss rate (fractions) by level of the strength `name`; empty where none was swept.
+    """Dice, miss rate (fractions) and subjects by level of strength `name`; empty if not swept.
 
-    Counted are slices with brain whose other strengths are all 0, at levels that several subjects
-    share; means are over slices and then over subjects.
+    Counted are challenging slices with brain whose other strengths are all 0, at levels that
+    several share: drawn strengths coincide at their ends, 0 and 1, alone, which are too few for a
+    curve. Means are over slices and then over subjects.
     """
     columns = [c for c in slices.columns if c.startswith(STRENGTH) and c != PLACE]
     others = [c for c in columns if c != name]
-    alone = slices[(slices[others] == 0).all(axis=1) & (slices["brain_pixels"] > 0)]
+    swept = (slices["set"] == "challenging") & (slices[others] == 0).all(axis=1)
+    alone = slices[swept & (slices["brain_pixels"] > 0)]
     rows = alone.assign(level=alone[name].round(6), missed=alone["case"] == "missed")
-    by_subject = rows.groupby(["level", "subject"])[["dice", "missed"]].mean()
-    shared = by_subject.groupby("level").filter(lambda part: len(part) > 1)
-    levels = shared.groupby("level").mean()
+    shared = rows.groupby("level").filter(lambda part: len(part) > 1)
+    by_subject = shared.groupby(["level", "subject"])[["dice", "missed"]].mean()
+    by_level = by_subject.groupby("level")
+    levels = by_level.mean().assign(subjects=by_level.size())
     return levels if len(levels) >= LEAST_LEVELS else levels.iloc[:0]
 
 
@@ -72,8 +75,10 @@ def _drawing(
     own = name.removeprefix(STRENGTH)
     title = f"{label.split(',')[0]} against the strength of {own}"
     backends = ", ".join(dict.fromkeys(backend_title(cell.backend) for cell in cells))
+    count = max(int(sweep["subjects"].max()) for sweep in sweeps.values() if not sweep.empty)
+    shown = "One subject" if count == 1 else f"The same {count} subjects"
     caption = (
-        f"The same subjects at each strength, nothing else wrong: {meaning} ({backends}, lowest "
+        f"{shown} at each strength, nothing else wrong: {meaning} ({backends}, lowest "
         "seed). Strengths are those of the phantom, from 0 (none) to 1 (hardly readable)."
     )
 

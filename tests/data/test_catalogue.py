@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from harness.data.augmentation import augment
+from harness.data.augmentation import LEVELS, Strengths, augment
 from harness.data.catalogue import Dataset, DatasetMeta, open_dataset
 from harness.data.fitting import fit, fit_masks, unfit
 from harness.data.normalisation import normalise, warning
@@ -155,6 +157,17 @@ def test_normalisation_of_slices_and_of_constants() -> None:
     assert warning("per_slice") is None
 
 
+def test_normalisation_of_pixels_takes_no_copies() -> None:
+    images = np.random.default_rng(0).normal(400, 90, (200, 64, 64)).astype(np.float32)
+    expected = (images - images.mean(axis=0)) / images.std(axis=0)
+    tracemalloc.start()
+    pixels = normalise(images, "per_pixel_std")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.2 * images.nbytes
+    assert np.allclose(pixels, expected, atol=1e-4)
+
+
 def test_preparation_keeps_the_order_of_the_rows(tmp_path: Path) -> None:
     dataset = write(tmp_path / "set")
     rows = dataset.slices.iloc[[6, 1, 3]]
@@ -187,6 +200,25 @@ def test_augmentation_moves_image_and_mask_together(level: str) -> None:
         inside = [float(new_images[i, ..., 0][new_masks[i] == 1].mean()) for i in held]
         outside = [float(new_images[i, ..., 0][new_masks[i] == 0].mean()) for i in held]
         assert np.min(np.array(inside) - np.array(outside)) > 1
+
+
+def test_simulated_motion_blurs_the_slice_and_leaves_the_head_in_place(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    still = Strengths(rotation_deg=0, zoom=0, shift=0, gamma=0, bias=0, noise=0)
+    monkeypatch.setitem(LEVELS, "still", still)
+    monkeypatch.setitem(LEVELS, "moved", replace(still, motion=1.0))
+    images, masks = discs(20, 64, 3)
+    images = normalise(masks * 6 + images, "per_slice")[..., None]
+    before, where = augment(images, masks, level="still", seed=1, epoch=2)
+    after, same = augment(images, masks, level="moved", seed=1, epoch=2)
+    assert np.array_equal(where, same)
+    held = [index for index in range(20) if where[index].any()]
+    change = np.abs(after - before).mean(axis=(1, 2, 3))
+    assert change[held].min() > 0.05
+    for index in held:
+        inside = where[index] == 1
+        assert after[index][inside].mean() > after[index][~inside].mean() + 1
 
 
 def test_augmentation_level_none_and_unknown() -> None:

@@ -11,6 +11,7 @@ import pytest
 from harness.data.catalogue import open_dataset
 from harness.data.checking import check_folder
 from harness.data.importing import ImportOptions, import_dataset
+from harness.data.readers import find_cases
 from harness.errors import DataError, UsageError
 from tests.data.nifti_files import bids, brain, save, voxels
 
@@ -51,6 +52,35 @@ def test_sessions_acquisitions_and_ages(tmp_path: Path) -> None:
     assert set(dataset.rows("normal")["stack"]) == {stem}
     assert set(dataset.rows("train")["gestational_age_weeks"]) == {24.5}
     assert dataset.rows("normal")["gestational_age_weeks"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("sidecar", "expected"),
+    [
+        (None, {None}),
+        ('{"age": {"Description": "age of the mother", "Units": "years"}}', {None}),
+        ('{"age": {"Units": "weeks"}}', {31.0, 24.0}),
+        ('{"age": "weeks"}', {None}),
+        ("{", {None}),
+    ],
+)
+def test_a_mothers_age_is_none_of_her_childs(
+    tmp_path: Path, sidecar: str | None, expected: set[float | None]
+) -> None:
+    source = bids(tmp_path / "raw", subjects=2, runs=1)
+    ages = "participant_id\tage\nsub-01\t31\nsub-02\t24\n"
+    (source / "participants.tsv").write_text(ages, encoding="utf-8")
+    if sidecar:
+        (source / "participants.json").write_text(sidecar)
+    cases = find_cases(source, "bids")
+    assert {case.gestational_age_weeks for case in cases} == expected
+
+
+def test_a_table_that_a_spreadsheet_wrote(tmp_path: Path) -> None:
+    source = bids(tmp_path / "raw", subjects=1, runs=1)
+    table = "participant_id\tga_weeks\nsub-01\t31\n"
+    (source / "participants.tsv").write_text(table, encoding="utf-8-sig")
+    assert find_cases(source, "bids")[0].gestational_age_weeks == 31
 
 
 def test_runs_without_split_by_stack_are_refused_with_the_remedy(tmp_path: Path) -> None:

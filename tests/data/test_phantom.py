@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from harness.data.phantom.growth import (
 )
 from harness.data.phantom.presets import PRESETS, SetSize, find_preset, with_matrix
 from harness.errors import UsageError
+from tests.conftest import ROOT
 
 MINI = replace(
     with_matrix(PRESETS["tiny"], 32),
@@ -41,6 +44,25 @@ def test_same_seed_same_bytes_on_any_number_of_processes(tmp_path: Path) -> None
     assert one.meta.hash != other.meta.hash
     for name in ("dataset.json", "slices.parquet", "stacks/sub-001_run-1.images.npy"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_system_without_affinity_computes_the_phantom_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    one = {"train": SetSize(subjects=1, stacks=2, slices=2)}
+    assert make_phantom(tmp_path / "one", replace(MINI, sets=one)).meta.sets["train"].stacks == 2
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "AMD64"),
+    reason="other processors round exp and sin differently",
+)
+def test_the_phantom_of_the_published_results_comes_out_again(tmp_path: Path) -> None:
+    (published,) = (ROOT / "results").glob("*/phantom-tiny-*")
+    dataset = make_phantom(tmp_path / "tiny", find_preset("tiny"))
+    assert dataset.meta.hash[:8] == published.name.removeprefix("phantom-tiny-")
 
 
 def test_the_paper_preset_has_the_papers_numbers() -> None:
@@ -126,6 +148,13 @@ def test_harm_grows_with_its_strength(name: str) -> None:
     assert gaps[1] > 1.5 * gaps[0] > 0
 
 
+def test_noise_grows_with_its_strength() -> None:
+    jobs = plan_stacks(MINI, 0, {"noise": [0.0, 0.1, 0.9]})
+    swept = [make_stack(job).images for job in jobs if job.set_name == "challenging"]
+    gaps = [float(np.abs(images - swept[0]).mean()) for images in swept[1:]]
+    assert gaps[1] > 3 * gaps[0] > 0
+
+
 def test_a_sweep_shows_the_same_slices_at_each_strength() -> None:
     jobs = plan_stacks(MINI, 0, {"void": [0.0, 1.0]})
     swept = [make_stack(job) for job in jobs if job.set_name == "challenging"]
@@ -135,7 +164,10 @@ def test_a_sweep_shows_the_same_slices_at_each_strength() -> None:
     assert set(swept[1].extra["strength_void"]) == {1.0}
 
 
-@pytest.mark.parametrize("text", ["movement=0,1", "motion", "motion=2", "motion=a,b", "edge=1"])
+@pytest.mark.parametrize(
+    "text",
+    ["movement=0,1", "motion", "motion=2", "motion=a,b", "edge=1", "motion=0,1", "motion=0,1,1"],
+)
 def test_wrong_sweeps(text: str) -> None:
     with pytest.raises(UsageError, match="--sweep"):
         parse_sweep(text)

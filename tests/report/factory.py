@@ -151,6 +151,10 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         harmed = slices["set"] == "challenging"
         slices["strength_motion"] = np.where(harmed, slices["slice"] / (SLICES - 1), 0.0)
         slices["strength_bias"] = 0.0
+        # The first slice, of strength 0, holds no brain: a stack without harm has the others.
+        unharmed = slices[harmed & (slices["slice"] > 0)].assign(strength_motion=0.0)
+        unharmed["stack"] += "_motion-0"
+        slices = pd.concat([slices, unharmed], ignore_index=True)
     latency = _latency(cell, rng, float(figures[3])) if ok else []
     parameters = int(figures[4])
     gflops = float(figures[5])

@@ -10,6 +10,7 @@ from xml.etree import ElementTree as ET
 
 import jsonschema
 import numpy as np
+import pandas as pd
 import pytest
 
 from harness.errors import RecordError, UsageError
@@ -63,6 +64,8 @@ def test_a_swept_strength_has_curves_and_one_that_was_not_has_none(tmp_path: Pat
     drawings = robustness(board)
     assert [d.name for d in drawings] == ["robustness-motion-dice", "robustness-motion-missed"]
     assert all('data-network="enet"' in d.svg and "U-Net" in d.svg for d in drawings)
+    subjects = load_records(results)[0].slices().query("set == 'challenging'")["subject"].nunique()
+    assert all(d.caption.startswith(f"The same {subjects} subjects at each") for d in drawings)
     slices = load_records(results)[0].slices()
     levels = sweep_of(slices, "strength_motion")
     assert levels.index.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
@@ -72,6 +75,23 @@ def test_a_swept_strength_has_curves_and_one_that_was_not_has_none(tmp_path: Pat
     # A slice with something else wrong says nothing about motion alone.
     slices.loc[slices["slice"] == 2, "strength_bias"] = 0.3
     assert 0.5 not in sweep_of(slices, "strength_motion").index
+
+
+def test_one_subject_is_enough_for_a_curve(tmp_path: Path) -> None:
+    results = factory.write_results(tmp_path / "results", [Cell(network="enet", swept=True)])
+    slices = load_records(results)[0].slices()
+    hard = slices["set"] == "challenging"
+    one = slices[~hard | (slices["subject"] == slices.loc[hard, "subject"].iloc[0])].copy()
+    # The preset paper has a single challenging subject, with several stacks.
+    again = one[one["set"] == "challenging"].assign(stack="another")
+    levels = sweep_of(pd.concat([one, again]), "strength_motion")
+    assert levels.index.tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert set(levels["subjects"]) == {1}
+    # Strengths that were drawn are shared where they were cut off, and nowhere else.
+    drawn = np.clip(np.random.default_rng(0).normal(0.5, 0.5, len(slices)), 0, 1)
+    slices["strength_motion"] = drawn
+    assert len(set(drawn)) > 20
+    assert sweep_of(slices, "strength_motion").empty
 
 
 def test_unequal_training_is_said_beside_the_verdict(tmp_path: Path) -> None:

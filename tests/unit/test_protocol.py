@@ -40,6 +40,23 @@ def test_an_unknown_key_of_an_override_is_an_error_too() -> None:
         parse_protocol({"name": "x", "networks": {"unet": {"los": "dice"}}}, "x.toml")
 
 
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {"training": {"augmentation": "basic"}},
+        {"networks": {"unet": {"augmentation": "strong"}}},
+    ],
+)
+def test_augmentation_and_normalisation_over_pixels_exclude_each_other(
+    tables: dict[str, object],
+) -> None:
+    with pytest.raises(UsageError, match=r"x\.toml: training\.augmentation leaves"):
+        parse_protocol(
+            {"name": "x", "input": {"normalisation": "per_pixel_std"}} | tables, "x.toml"
+        )
+    assert parse_protocol({"name": "x"} | tables, "x.toml")
+
+
 def test_an_override_holds_for_its_network_alone() -> None:
     protocol = parse_protocol({"name": "x", "networks": {"unet": {"learning_rate": 5e-4}}}, "x")
     assert protocol.training_of("unet").learning_rate == 5e-4

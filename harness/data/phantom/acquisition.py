@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from harness.data.phantom.canvas import Plane
 from harness.data.phantom.degradation import Strengths, degrade, wrapped_rows
 from harness.data.phantom.scene import Motion, Scene
-from harness.data.phantom.shapes import Field
+from harness.data.phantom.shapes import Field, length
 
 # Thin planes of one slice: place in units of the thickness, and weight of the excitation there.
 PROFILE = ((-0.33, 0.28), (0.0, 0.44), (0.33, 0.28))
@@ -154,11 +154,11 @@ def _draw_axes(scene: Scene, rng: np.random.Generator, direction: int) -> NDArra
         normal = np.eye(3)[rng.integers(0, 3)] + rng.normal(0, 0.05, 3)
     else:
         normal = rng.standard_normal(3)
-    normal = normal / np.linalg.norm(normal)
+    normal = normal / length(normal)
     # Rows run down the mother's longest direction in the plane, as operators turn the field.
     down = -np.eye(3)[2] if abs(normal[2]) < 0.8 else -np.eye(3)[1]
     down = down - normal * (down * normal).sum()
-    down = down / np.linalg.norm(down)
+    down = down / length(down)
     column = np.cross(down, normal)
     return np.stack([column, down, normal])
 
@@ -203,7 +203,7 @@ def _excite(
     scene: Scene, plane: Plane, geometry: StackGeometry, motion: Motion
 ) -> tuple[Field, Field]:
     """Average of thin planes over the slice's profile (through-plane partial volume)."""
-    normal = geometry.slice_step / np.linalg.norm(geometry.slice_step)
+    normal = geometry.slice_step / length(geometry.slice_step)
     edge_mm = float(np.hypot(plane.pixel_mm, 0.5 * geometry.thickness_mm))
     surroundings = scene.render_surroundings(plane, edge_mm)
     signal = np.zeros((plane.height, plane.width), dtype=np.float32)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.phantom.shapes import Field, Points, coverage
+from harness.data.phantom.shapes import Field, Points, coverage, length
 
 Box = tuple[slice, slice]
 
@@ -51,7 +51,7 @@ class Plane:
     @cached_property
     def pixel_mm(self) -> float:
         """The side of a pixel."""
-        return float(np.linalg.norm(self.column_step))
+        return length(self.column_step)
 
     @cached_property
     def normal(self) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.data.phantom.canvas import Canvas, Frame
 from harness.data.phantom.growth import FetalSize
 from harness.data.phantom.mother import rod
-from harness.data.phantom.shapes import Mottle, capsule, ellipsoid
+from harness.data.phantom.shapes import Mottle, capsule, ellipsoid, length
 
 Limb = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
@@ -161,4 +161,4 @@ def _step(
     rng: np.random.Generator, direction: tuple[float, float, float], length_mm: float
 ) -> NDArray[np.float64]:
     vector = np.asarray(direction) + 0.35 * rng.standard_normal(3)
-    return vector / np.linalg.norm(vector) * length_mm
+    return vector / length(vector) * length_mm

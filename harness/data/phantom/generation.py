@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,10 +16,11 @@ from harness.data.description import DatasetMeta
 from harness.data.orientation import orientation_name
 from harness.data.phantom.acquisition import Receiver, acquire, draw_geometry, draw_motion
 from harness.data.phantom.degradation import NAMES, SWEEPABLE, Strengths
-from harness.data.phantom.presets import Preset, spread
+from harness.data.phantom.presets import LEAST_LEVELS, Preset, spread
 from harness.data.phantom.scene import Scene
 from harness.data.writer import DatasetWriter, Stack
 from harness.errors import UsageError
+from harness.measuring.machine import cores
 
 LICENCE = "CC0-1.0 (computed; shows nobody)"
 
@@ -129,7 +129,7 @@ def plan_stacks(
         stacks = spread(size.stacks, size.subjects)
         slices = iter(spread(size.slices, size.stacks))
         for subject, count in enumerate(stacks, start=first):
-            # Head directions in turn, starting anywhere; every fourth follows the mother.
+            # Head directions in turn, starting anywhere; every fifth follows the mother.
             start = int(np.random.default_rng([seed, subject, 0]).integers(0, 5))
             for run in range(1, count + 1):
                 direction = (0, 1, 2, 3, 4)[(start + run) % 5]
@@ -147,17 +147,23 @@ def plan_stacks(
 
 
 def parse_sweep(text: str) -> tuple[str, list[float]]:
-    """`motion=0,0.2,0.4` → its name and strengths. Raises `UsageError`."""
-    name, _, levels = text.partition("=")
+    """`motion=0,0.2,0.4` → its name and strengths in order. Raises `UsageError`."""
+    name, _, numbers = text.partition("=")
     if name not in SWEEPABLE:
         raise UsageError(f"--sweep {text!r}: {name!r} is none of {', '.join(SWEEPABLE)}.")
     try:
-        values = [float(level) for level in levels.split(",")]
+        values = [float(number) for number in numbers.split(",")]
     except ValueError:
         values = []
     if not values or any(not 0 <= value <= 1 for value in values):
         raise UsageError(f"--sweep {text!r}: write strengths from 0 to 1, as {name}=0,0.5,1.")
-    return name, sorted(set(values))
+    levels = sorted(set(values))
+    if len(levels) < LEAST_LEVELS:
+        raise UsageError(
+            f"--sweep {text!r}: a curve needs {LEAST_LEVELS} different strengths at least, "
+            f"as {name}=0,0.5,1."
+        )
+    return name, levels
 
 
 def make_phantom(
@@ -197,7 +203,7 @@ def make_phantom(
 
 
 def _compute(jobs: list[StackJob], processes: int | None) -> Iterator[Stack]:
-    processes = processes or len(os.sched_getaffinity(0))
+    processes = processes or cores()
     if processes == 1 or len(jobs) == 1:
         yield from map(make_stack, jobs)
         return

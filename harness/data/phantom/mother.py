@@ -11,7 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.data.phantom.canvas import Box, Canvas, Frame
-from harness.data.phantom.shapes import Field, Mottle, Points, Waves, capsule, ellipse, ellipsoid
+from harness.data.phantom.shapes import (
+    Field,
+    Mottle,
+    Points,
+    Waves,
+    capsule,
+    ellipse,
+    ellipsoid,
+    length,
+)
 
 
 @dataclass(frozen=True)
@@ -205,7 +214,7 @@ def rod(
 ) -> tuple[Box, Field] | None:
     """Box of and distance to a rod given in a frame's mm, or None where the plane misses it."""
     middle = (start + end) / 2
-    reach = float(np.linalg.norm(end - start)) / 2 + radius + 2.0
+    reach = length(end - start) / 2 + radius + 2.0
     box = canvas.box(frame.to_scene(middle), reach)
     if box is None:
         return None

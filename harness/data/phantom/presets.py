@@ -7,6 +7,9 @@ from difflib import get_close_matches
 
 from harness.errors import UsageError
 
+# Strengths of a sweep, so that a curve can be drawn over them.
+LEAST_LEVELS = 3
+
 
 @dataclass(frozen=True, kw_only=True)
 class SetSize:

@@ -21,6 +21,7 @@ from harness.data.phantom.shapes import (
     Waves,
     coverage,
     ellipsoid,
+    length,
     smooth_union,
 )
 
@@ -68,7 +69,7 @@ class Scene:
         # From little fluid, where the wall lies on the fetus, to plenty.
         radii = np.array([78.0, 52.0, 104.0]) * growth * rng.uniform(0.72, 1.12, 3)
         side = rng.standard_normal(3) * np.array([0.5, 1.0, 0.6])
-        side /= np.linalg.norm(side)
+        side /= length(side)
         belly = body_frame.to_scene((0.0, body.radius_mm, -0.3 * body.half_length_mm))
         return cls(
             gestational_age_weeks=weeks,

@@ -6,6 +6,7 @@ surface; that is where a partial-volume edge is drawn.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -16,6 +17,11 @@ from scipy import ndimage
 
 Field = NDArray[np.floating[Any]]
 Points = tuple[Field, Field, Field]
+
+
+def length(vector: NDArray[np.float64]) -> float:
+    """Euclidean length. BLAS, and so `np.linalg.norm`, rounds differently from CPU to CPU."""
+    return math.sqrt(float((vector * vector).sum()))
 
 
 def ellipsoid(points: Points, centre: tuple[float, ...], radii: tuple[float, ...]) -> Field:
@@ -48,7 +54,7 @@ def capsule(
 ) -> Field:
     """Distance to a rod with round ends, tapering from `radius` to `end_radius`."""
     axis = (np.asarray(end) - np.asarray(start)).astype(np.float32)
-    length2 = max(float(axis @ axis), 1e-6)
+    length2 = max(float((axis * axis).sum(dtype=np.float64)), 1e-6)
     relative = [p - np.float32(s) for p, s in zip(points, start, strict=True)]
     along = sum(r * a for r, a in zip(relative, axis, strict=True)) / np.float32(length2)
     along = np.clip(along, 0, 1)

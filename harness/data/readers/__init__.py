@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.data.cases import Case
-from harness.data.readers import bids, nifti_folder, nnunet, pairs
+from harness.data.readers import arrays, bids, nifti_folder, nnunet, pairs
 from harness.errors import DataError, UsageError
 
 READERS: dict[str, Callable[[Path], list[Case]]] = {
@@ -14,6 +14,7 @@ READERS: dict[str, Callable[[Path], list[Case]]] = {
     "nifti": nifti_folder.find_cases,
     "pairs": pairs.find_cases,
     "nnunet": nnunet.find_cases,
+    "arrays": arrays.find_cases,
 }
 
 
@@ -40,10 +41,21 @@ def detect_form(source: Path) -> str:
 
 
 def find_cases(source: Path, form: str) -> list[Case]:
-    """The cases of a source in one form. Raises `DataError` where there is none."""
+    """The cases of a source in one form, each under a name of its own.
+
+    Raises `DataError` where there is none or two have one name.
+    """
     if form not in READERS:
-        raise UsageError(f"form {form!r} is unknown: use one of {', '.join([*READERS, 'arrays'])}.")
+        raise UsageError(f"form {form!r} is unknown: use one of {', '.join(READERS)}.")
     cases = READERS[form](source)
     if not cases:
         raise DataError(f"{source}: holds no stacks in the form {form!r}; see docs/data.md.")
+    named: dict[str, Case] = {}
+    for case in cases:
+        first = named.setdefault(case.stack, case)
+        if first is not case:
+            raise DataError(
+                f"{source}: {first.source} and {case.source} are both the stack {case.stack!r}; "
+                "give each a name of its own or take one out."
+            )
     return cases

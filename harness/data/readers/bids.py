@@ -7,16 +7,17 @@ found in the wild, `<entities>_T2w_desc-brain_mask`.
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
-from harness.data.cases import Case
+from harness.data.cases import Case, is_fetal
 
 SUFFIX = "_T2w"
 EXTENSIONS = (".nii.gz", ".nii")
 MASK_ENDINGS = ("_desc-brain_mask", f"{SUFFIX}_desc-brain_mask")
-AGE_COLUMNS = ("gestational_age", "gestational_age_weeks", "ga", "ga_weeks", "age")
-# An age outside this is none of a fetus in weeks (it may be the mother's, in years).
-FETAL_WEEKS = (14.0, 43.0)
+AGE_COLUMNS = ("gestational_age", "gestational_age_weeks", "ga", "ga_weeks")
+# By BIDS the participant's age in years, the mother's; in weeks only where the sidecar says so.
+AMBIGUOUS_AGE = "age"
 
 
 def find_cases(source: Path) -> list[Case]:
@@ -72,10 +73,12 @@ def _gestational_ages(source: Path) -> dict[tuple[str, str], float]:
     for table in tables:
         if not table.is_file():
             continue
-        with table.open(encoding="utf-8", errors="replace", newline="") as stream:
+        columns = (*AGE_COLUMNS, AMBIGUOUS_AGE) if _in_weeks(table) else AGE_COLUMNS
+        # Spreadsheets put a byte-order mark before the first column's name.
+        with table.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
             for row in csv.DictReader(stream, delimiter="\t"):
                 subject = row.get("participant_id") or table.parent.name
-                for column in AGE_COLUMNS:
+                for column in columns:
                     age = _weeks(row.get(column))
                     if age is not None:
                         ages[subject, row.get("session_id") or ""] = age
@@ -83,9 +86,18 @@ def _gestational_ages(source: Path) -> dict[tuple[str, str], float]:
     return ages
 
 
+def _in_weeks(table: Path) -> bool:
+    """Whether the sidecar of a table gives the unit of its column `age` as weeks."""
+    try:
+        described = json.loads(table.with_suffix(".json").read_text(encoding="utf-8-sig"))
+        return str(described[AMBIGUOUS_AGE]["Units"]).lower().startswith("week")
+    except (OSError, ValueError, KeyError, TypeError, IndexError):
+        return False
+
+
 def _weeks(text: str | None) -> float | None:
     try:
         age = float(text or "")
     except ValueError:
         return None
-    return age if FETAL_WEEKS[0] <= age <= FETAL_WEEKS[1] else None
+    return age if is_fetal(age) else None

@@ -1,6 +1,7 @@
 """A CSV file of pairs: columns image and mask, and if wished subject, session, set, age.
 
-Paths are relative to the file. `gestational_age_weeks` and `stack` may be given too.
+Paths are relative to the file. `gestational_age_weeks` and `stack` may be given too; a row without
+`stack` or `subject` is named after its image's path, so each such row is a subject of its own.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from harness.data.cases import Case
+from harness.data.cases import FETAL_WEEKS, Case, is_fetal, tidy
 from harness.errors import DataError
 
 
@@ -25,15 +26,17 @@ def find_cases(source: Path) -> list[Case]:
     cases = []
     for number, row in enumerate(rows, start=2):
         values = {key: (value or "").strip() for key, value in row.items() if key}
-        stem = Path(values["image"]).name.removesuffix(".gz").removesuffix(".nii")
+        image = _inside(values["image"], source, number)
+        own = tidy("_".join(image.parts).removesuffix(".gz").removesuffix(".nii"))
+        mask = _inside(values["mask"], source, number) if values["mask"] else None
         cases.append(
             Case(
-                stack=values.get("stack") or stem,
-                subject=values.get("subject") or stem,
+                stack=values.get("stack") or own,
+                subject=values.get("subject") or own,
                 session=values.get("session", ""),
-                image=_inside(root, values["image"], source, number),
-                mask=_inside(root, values["mask"], source, number) if values["mask"] else None,
-                source=values["image"],
+                image=root / image,
+                mask=None if mask is None else root / mask,
+                source=image.as_posix(),
                 set_name=values.get("set", ""),
                 gestational_age_weeks=_age(values, source, number),
             )
@@ -41,18 +44,27 @@ def find_cases(source: Path) -> list[Case]:
     return cases
 
 
-def _inside(root: Path, text: str, source: Path, number: int) -> Path:
+def _inside(text: str, source: Path, number: int) -> Path:
     path = Path(text)
     if path.is_absolute() or ".." in path.parts:
         raise DataError(
             f"{source}, line {number}: {text!r} must be a path below the file's folder."
         )
-    return root / path
+    return path
 
 
 def _age(values: dict[str, str], source: Path, number: int) -> float | None:
     text = values.get("gestational_age_weeks", "")
+    if not text:
+        return None
     try:
-        return float(text) if text else None
+        age = float(text)
     except ValueError:
-        raise DataError(f"{source}, line {number}: {text!r} is no age in weeks.") from None
+        age = float("nan")
+    if not is_fetal(age):
+        low, high = FETAL_WEEKS
+        raise DataError(
+            f"{source}, line {number}: {text!r} is no age of a fetus in weeks "
+            f"({low:g} to {high:g}); correct it or leave it empty."
+        )
+    return age
