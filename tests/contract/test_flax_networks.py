@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from jax.extend.core import ClosedJaxpr
 
 from backends.contract import (
@@ -26,7 +27,9 @@ from backends.contract import (
     WeightsError,
 )
 from backends.flax_backend import FlaxBackend
+from backends.flax_layers import Conv
 from backends.flax_network import FlaxNetwork
+from backends.flax_operations import relu
 from backends.weights import initial_values
 from harness import registry
 from harness.measuring.cost import multiply_adds
@@ -114,10 +117,9 @@ def test_parameters_and_convolutions_are_those_of_the_paper(
     backend: FlaxBackend, name: str
 ) -> None:
     network = _build(backend, name, 256)
-    published = registry.network(name).card.published
-    assert published is not None
-    trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
-    assert trainable == published.trainable_parameters
+    if published := registry.network(name).card.published:
+        trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
+        assert trainable == published.trainable_parameters
     operations = network.operations()
     assert operations[-1].output_size == (256, 256, 2)
     # A second count, by XLA, of the convolutions of the traced network.
@@ -133,6 +135,52 @@ def test_parameters_and_convolutions_are_those_of_the_paper(
         by_xla += known[key]
     counted = [operation for operation in operations if multiply_adds(operation)]
     assert by_xla == sum(map(_flops_without_padding, counted))
+
+
+class _Foreign(nnx.Module):
+    """`_Own` with one thing more, which no layer of ours reports."""
+
+    def __init__(self, extra: Callable[[_Foreign, jax.Array], jax.Array]) -> None:
+        self.body, self.middle, self.head = Conv(1, 4, 3), Conv(4, 4, 3), Conv(4, 2, 1)
+        self.foreign = nnx.Conv(4, 4, (3, 3), rngs=nnx.Rngs(0))
+        self.linear = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+        self.extra = extra
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(self.extra(self, self.body(x)))
+
+
+def _twice_in_jit(network: _Foreign, x: jax.Array) -> jax.Array:
+    run = jax.jit(network.middle.__call__)
+    return run(run(x))
+
+
+@pytest.mark.parametrize(
+    ("extra", "primitive"),
+    [
+        (lambda network, x: network.foreign(x), "conv_general_dilated"),
+        (lambda network, x: network.linear(x), "dot_general"),
+        (lambda _, x: jax.nn.gelu(x, approximate=False), "erfc|mul|erf|neg"),
+        (lambda _, x: jax.nn.relu(x), "max"),
+        (lambda _, x: x + x, "add"),
+        (lambda _, x: jax.lax.fori_loop(0, 3, lambda _, x: relu(x), x), "scan|while"),
+        (_twice_in_jit, "conv_general_dilated"),
+    ],
+)
+def test_what_no_layer_reports_is_unsupported(
+    backend: FlaxBackend, extra: Callable[[_Foreign, jax.Array], jax.Array], primitive: str
+) -> None:
+    network = backend.build(lambda **_: _Foreign(extra), classes=2, height=64, width=64)
+    with pytest.raises(Unsupported, match=f"'({primitive})'"):
+        network.operations()
+
+
+def test_moving_values_is_free_of_operations(backend: FlaxBackend) -> None:
+    def moved(_: _Foreign, x: jax.Array) -> jax.Array:
+        return jnp.pad(jnp.split(x, 2, axis=3)[1].mT, ((0, 0), (0, 0), (0, 0), (0, 2)))[..., :4]
+
+    network = backend.build(lambda **_: _Foreign(moved), classes=2, height=64, width=64)
+    assert [operation.name for operation in network.operations()] == ["body", "head"]
 
 
 def test_weights_have_the_names_that_pytorch_gives_them(backend: FlaxBackend) -> None:
