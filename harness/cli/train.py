@@ -24,7 +24,7 @@ def train(
 
     An interrupted training goes on from its last epoch when started again.
     """
-    from harness import atomic
+    from harness import atomic, registry
     from harness.cli.cells import run_cells
     from harness.data.description import read_meta
     from harness.errors import UsageError
@@ -36,11 +36,13 @@ def train(
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors.")
+    if not registry.network(network).implements(registry.backend(backend)):
+        raise UsageError(f"network {network!r} has no file for {backend}: see `fetalbench list`.")
     chosen = load_protocol(protocol)
     # Trained here in any case: carrying another backend's weights would train nothing.
     chosen = chosen.with_own_weights()
     results = out.with_suffix(".records")
-    run_cells(
+    found = run_cells(
         data=data,
         protocol_source=protocol,
         protocol=chosen,
@@ -64,6 +66,10 @@ def train(
     weights = (
         cell_folder(results, machine(planned_device(device)).name, cell.key) / "weights.safetensors"
     )
+    if not found:
+        raise UsageError(f"{network} on {backend}: another process trains it; wait for it.")
+    if found[0].status != "ok":
+        raise UsageError(f"{network} on {backend} is {found[0].status}: {found[0].reason}")
     if not weights.exists():
         raise UsageError(f"network {network!r} has no weights to train.")
     atomic.write_bytes(out, weights.read_bytes())
