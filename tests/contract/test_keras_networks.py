@@ -157,7 +157,7 @@ def test_every_weight_gets_a_gradient(backend: KerasBackend, name: str) -> None:
     assert all(np.array_equal(before[key], after[key]) for key in before)
 
 
-@pytest.mark.parametrize("name", ["enet", "shuffleseg"])
+@pytest.mark.parametrize("name", NAMES)
 def test_weights_come_back_as_they_went_in(backend: KerasBackend, name: str) -> None:
     network = _build(backend, name)
     given = _trained_like(network)
