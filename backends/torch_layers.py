@@ -128,6 +128,9 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, eps=1e-3, momentum=1.0 - momentum)
         # Counts steps for a cumulative mean, which is not used here.
         self.num_batches_tracked = None
+        # Only read in loading: PyTorch would add that counter to a state dict without the version
+        # that safetensors cannot hold, and then refuse it as a key too many.
+        self.track_running_stats = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Normalise (n, channels, h, w). Raises `SizeError` for one value a channel in training."""
