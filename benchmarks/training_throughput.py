@@ -135,7 +135,8 @@ def plain_flax(build: Callable[..., Any], size: int, start: Path) -> Callable[[]
 
     model = build(classes=2, height=size, width=size)
     state = nnx.state(model)
-    nnx.replace_by_pure_dict(state, serialization.msgpack_restore(start.read_bytes()))
+    tree: Any = serialization.msgpack_restore(start.read_bytes())
+    nnx.replace_by_pure_dict(state, tree)
     nnx.update(model, state)
     model.train()
     graph, weights, statistics, fixed = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
@@ -222,7 +223,8 @@ def main() -> int:
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        print(json.dumps(measure(*options.worker, options.size, options.rounds)))
+        backend, network = options.worker
+        print(json.dumps(measure(backend, network, options.size, options.rounds)))
         return 0
     size, rounds = ("--size", str(options.size)), ("--rounds", str(options.rounds))
     slow = []

@@ -260,7 +260,7 @@ def _without_gradient(network: FlaxNetwork, images: np.ndarray) -> list[str]:
     """Weights whose gradient is the same whatever the masks: they do not reach the loss."""
 
     def gradients(masks: jax.Array) -> dict[str, jax.Array]:
-        values = (network.parameters, network.statistics, images[:2], masks)
+        values = (network.parameters, network.statistics, jnp.asarray(images[:2]), masks)
         return network.value_and_gradients(*values, loss="dice_ce", key=None)[1]
 
     traced, shapes = jax.make_jaxpr(gradients, return_shape=True)(images[:2, ..., 0])
