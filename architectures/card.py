@@ -38,4 +38,3 @@ class Card:
     published: Published | None = None
     deviations: tuple[str, ...] = ()
     he_normal: tuple[str, ...] = ()
-    size_multiple: int = 64

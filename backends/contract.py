@@ -160,9 +160,11 @@ class Bytes:
 class TrainingOptions:
     """What a training step computes; the schedule is the experiment's business.
 
-    Losses, on softmax probabilities p of the brain class (1) and masks g, sums over the whole
-    batch: `dice` = 1 − (2·Σpg + 1) / (Σp + Σg + 1); `dice_ce` = `dice` + mean cross-entropy over
-    pixels. Optimizer: Adam, m̂ / (√v̂ + epsilon) with bias-corrected m̂ and v̂, β = (0.9, 0.999).
+    Losses, on softmax probabilities p of the brain class (1) and masks g of 0 and 1, sums over the
+    whole batch: `dice` = 1 − (2·Σpg + 1) / (Σp + Σg + 1); `dice_ce` = `dice` + the mean over pixels
+    of −g·log p − (1 − g)·log(1 − p). That is brain against all the rest also where a network has
+    more than two classes: a mask does not say which of the others a pixel is.
+    Optimizer: Adam, m̂ / (√v̂ + epsilon) with bias-corrected m̂ and v̂, β = (0.9, 0.999).
     """
 
     loss: Literal["dice", "dice_ce"]
@@ -283,8 +285,10 @@ class Network(ABC):
         """Set every running mean and variance to its plain mean over batches of `images`.
 
         With momentum 0.99 the running values of a deep network trail its weights by hundreds of
-        steps; short trainings end before they have caught up. Dropout is off. Raises `Unsupported`
-        where a backend does not offer it.
+        steps; short trainings end before they have caught up. Each batch of `batch_size` images is
+        normalised by its own mean and biased variance, dropout is off, an incomplete last batch is
+        left out. A network without running values is left as it is. Raises `Unsupported` where a
+        backend does not offer it, and `SizeError`.
         """
         raise Unsupported(
             f"{type(self).__name__} does not recalibrate batch normalisation ({batch_size} of "
@@ -369,6 +373,18 @@ def require_size(height: int, width: int, *, multiple: int = 64) -> None:
                 f"{axis} {size} is not a multiple of {multiple}: choose "
                 f"{max(multiple, round(size / multiple) * multiple)} in the protocol's [input]."
             )
+
+
+def require_variance(values: int) -> None:
+    """Raise `SizeError` unless a training batch gives a channel at least two values to normalise.
+
+    Of one value the variance is 0 and the normalised value 0, whatever the image.
+    """
+    if values < 2:
+        raise SizeError(
+            "batch normalisation over one image whose map is 1×1 has no variance: train with at "
+            "least two images a batch (training.batch_size)."
+        )
 
 
 def require_images(images: Array, height: int, width: int) -> None:

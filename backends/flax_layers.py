@@ -19,7 +19,8 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from backends.flax_operations import relu, report
+from backends.contract import require_variance
+from backends.flax_operations import counted, relu, report
 
 EPSILON = 1e-3
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
@@ -62,6 +63,7 @@ class Conv(nnx.Module):
             feature_group_count=self.groups,
         )
 
+    @counted
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...]
         y = self.convolve(x.astype(kernel.dtype), kernel)
@@ -123,6 +125,7 @@ class ConvTranspose(nnx.Module):
         self.bias = nnx.Param(np.zeros(outputs, np.float32)) if bias else None
         self.stride = stride
 
+    @counted
     def __call__(self, x: jax.Array) -> jax.Array:
         kernel = self.kernel[...]
         size, stride = kernel.shape[0], self.stride
@@ -168,7 +171,7 @@ class BatchNorm(nnx.Module):
     """Batch normalisation, epsilon 1e-3; the running variance is the biased one.
 
     `momentum` is Keras': running = momentum · running + (1 − momentum) · batch. Running values
-    stay float32 in every plan.
+    stay float32 in every plan. In training one value a channel raises `SizeError`.
     """
 
     def __init__(self, channels: int, momentum: float = 0.99) -> None:
@@ -179,9 +182,11 @@ class BatchNorm(nnx.Module):
         self.momentum = momentum
         self.use_running_average = True  # switched by nnx.Module.train and .eval
 
+    @counted
     def __call__(self, x: jax.Array) -> jax.Array:
         mean, variance = self.mean[...], self.variance[...]
         if not self.use_running_average:
+            require_variance(x.size // x.shape[3])
             running = mean, variance
             mean, variance = _moments(x)
             # Not `self.mean[...] = `: that searches the whole trace for the value's sharding.
@@ -247,6 +252,7 @@ class PReLU(nnx.Module):
     def __init__(self, channels: int) -> None:
         self.alpha = nnx.Param(np.zeros(channels, np.float32))
 
+    @counted
     def __call__(self, x: jax.Array) -> jax.Array:
         y = jnp.where(x > 0, x, self.alpha[...].astype(x.dtype) * x)
         return report(self, "prelu", x, y)

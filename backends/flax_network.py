@@ -7,6 +7,7 @@ in Python, and a small network's whole latency is of that order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,7 @@ from backends.contract import (
     WeightSpec,
     require_images,
 )
+from backends.flax_counting import require_counted
 from backends.flax_layers import seed_dropout, shift_depthwise
 from backends.flax_operations import tracing
 from backends.flax_training import FlaxTrainer, segmentation_loss
@@ -86,6 +88,7 @@ class FlaxNetwork(Network):
         self.statistics = self._put(nnx.BatchStat)
         self._reduced: tuple[Values, Values] | None = None
         self._executables: dict[tuple[str, int, bool], Any] = {}
+        self._batch_statistics = jax.jit(self._statistics_of_batch)
 
     def _put(self, kind: type[nnx.Variable]) -> Values:
         """The variables of one kind on the device."""
@@ -199,6 +202,35 @@ class FlaxNetwork(Network):
     def trainer(self, options: TrainingOptions) -> FlaxTrainer:
         return FlaxTrainer(self, options)
 
+    def recalibrate(self, images: Array, batch_size: int) -> None:
+        if not self.statistics:
+            return
+        require_images(images, self.height, self.width)
+        starts = range(0, len(images) - batch_size + 1, batch_size)
+        found = [
+            self._batch_statistics(
+                self.parameters, self.statistics, images[start : start + batch_size]
+            )
+            for start in starts
+        ]
+        if found:
+            means = {n: np.mean([values[n] for values in found], 0) for n in self.statistics}
+            self.statistics = jax.device_put(means, may_alias=False)
+
+    def _statistics_of_batch(
+        self, parameters: Values, statistics: Values, images: jax.Array
+    ) -> Values:
+        """Mean and biased variance of one batch in every normalisation, without dropout."""
+        module: Any = self._merge(parameters, statistics, training=True)
+        # With this momentum the running values become those of the batch.
+        module.set_attributes(momentum=0.0, raise_if_not_found=False)
+        module(images)
+        return self._running_values(module, statistics)
+
+    def _running_values(self, module: nnx.Module, names: Iterable[str]) -> Values:
+        after = dict(nnx.to_flat_state(nnx.state(module, nnx.BatchStat)))
+        return {name: after[self._variables[name][0]][...] for name in names}
+
     def value_and_gradients(
         self,
         parameters: Values,
@@ -216,8 +248,7 @@ class FlaxNetwork(Network):
             if key is not None:
                 seed_dropout(module, key)
             value = segmentation_loss(module(images), masks, loss)
-            after = dict(nnx.to_flat_state(nnx.state(module, nnx.BatchStat)))
-            return value, {name: after[self._variables[name][0]][...] for name in statistics}
+            return value, self._running_values(module, statistics)
 
         return jax.value_and_grad(objective, has_aux=True)(parameters)
 
@@ -238,7 +269,8 @@ class FlaxNetwork(Network):
 
         operations: tuple[Operation, ...] = ()
         images = jax.ShapeDtypeStruct((1, self.height, self.width, 1), jnp.float32)
-        jax.eval_shape(forward, self.parameters, self.statistics, images)
+        traced = jax.make_jaxpr(forward)(self.parameters, self.statistics, images)
+        require_counted(traced, operations)
         return operations
 
     def activations(self, images: Array) -> dict[str, Array]:

@@ -2,16 +2,18 @@
 
 Everything takes and gives (n, height, width, channels). These functions and the layers of
 `backends.flax_layers`, and nothing else, report to the `Trace` that is on while a network runs, so
-that operations are counted from what was traced.
+that operations are counted from what was traced. Each is `counted`; where anything else computes,
+the count is `Unsupported`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +24,10 @@ from jax import lax
 from backends.contract import Array, Operation, OperationKind
 
 Padding = Literal["SAME", "VALID"]
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+# The scope in which whatever is traced belongs to a reported operation (`backends.flax_counting`).
+COUNTED = "counted"
 
 
 @dataclass
@@ -49,6 +55,17 @@ def tracing(module: nnx.Module) -> Iterator[Trace]:
         _trace.reset(token)
 
 
+def counted(function: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
+    """Mark all that `function` computes as part of the one operation that it reports."""
+
+    @wraps(function)
+    def inside(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        with jax.named_scope(COUNTED):
+            return function(*args, **kwargs)
+
+    return inside
+
+
 def report(
     layer: nnx.Module | None, kind: OperationKind, x: jax.Array, y: jax.Array, **details: Any
 ) -> jax.Array:
@@ -67,28 +84,34 @@ def report(
     return y
 
 
+@counted
 def relu(x: jax.Array) -> jax.Array:
     return report(None, "relu", x, jax.nn.relu(x))
 
 
+@counted
 def sigmoid(x: jax.Array) -> jax.Array:
     return report(None, "sigmoid", x, jax.nn.sigmoid(x))
 
 
+@counted
 def add(a: jax.Array, b: jax.Array) -> jax.Array:
     return report(None, "add", a, a + b)
 
 
+@counted
 def multiply(a: jax.Array, b: jax.Array) -> jax.Array:
     """Product; maps of 1×1 are stretched over the other's height and width."""
     return report(None, "multiply", a, a * b)
 
 
+@counted
 def concatenate(*parts: jax.Array) -> jax.Array:
     """Join along the channels in the order given."""
     return report(None, "concatenate", parts[0], jnp.concatenate(parts, axis=-1))
 
 
+@counted
 def shuffle(x: jax.Array, groups: int) -> jax.Array:
     """Channels seen as (groups, c / groups), transposed, flattened."""
     n, height, width, channels = x.shape
@@ -96,11 +119,13 @@ def shuffle(x: jax.Array, groups: int) -> jax.Array:
     return report(None, "shuffle", x, split.swapaxes(3, 4).reshape(x.shape))
 
 
+@counted
 def global_mean(x: jax.Array) -> jax.Array:
     """Mean over height and width, kept as a map of 1×1."""
     return report(None, "global_mean", x, x.mean((1, 2), keepdims=True))
 
 
+@counted
 def max_pool(x: jax.Array, size: int = 2, stride: int = 2, padding: Padding = "SAME") -> jax.Array:
     """Maximum over windows; padding counts as −∞. Of equal values the first takes the gradient."""
     window, strides = (size, size), (stride, stride)
@@ -108,6 +133,7 @@ def max_pool(x: jax.Array, size: int = 2, stride: int = 2, padding: Padding = "S
     return report(None, "max_pool", x, y, kernel=window, stride=strides)
 
 
+@counted
 def average_pool(
     x: jax.Array, size: tuple[int, int], stride: tuple[int, int], padding: Padding = "SAME"
 ) -> jax.Array:
@@ -126,6 +152,7 @@ def _window_counts(side: int, size: int, stride: int, outputs: int, padding: Pad
     return (np.minimum(start + size, side) - np.maximum(start, 0)).astype(np.float32)
 
 
+@counted
 def max_pool_with_places(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """2×2 maxima, and which of the four held each (0 … 3 in row order, the first of equals)."""
     taps = jnp.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
@@ -134,6 +161,7 @@ def max_pool_with_places(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return report(None, "max_pool", x, y, kernel=(2, 2), stride=(2, 2)), places
 
 
+@counted
 def max_unpool(x: jax.Array, places: jax.Array) -> jax.Array:
     """Put each value back at its place of the 2×2; all else is zero."""
     n, height, width, channels = x.shape
@@ -143,6 +171,7 @@ def max_unpool(x: jax.Array, places: jax.Array) -> jax.Array:
     return report(None, "max_unpool", x, y)
 
 
+@counted
 def upsample(x: jax.Array, factor: int) -> jax.Array:
     """Nearest-neighbour upsampling by a whole factor."""
     n, height, width, channels = x.shape
@@ -151,6 +180,7 @@ def upsample(x: jax.Array, factor: int) -> jax.Array:
     return report(None, "resize", x, y.reshape(n, height * factor, width * factor, channels))
 
 
+@counted
 def nearest(x: jax.Array, height: int, width: int) -> jax.Array:
     """Nearest-neighbour resize: the source index is floor((i + ½) · in / out)."""
     rows, columns = (
@@ -160,6 +190,7 @@ def nearest(x: jax.Array, height: int, width: int) -> jax.Array:
     return report(None, "resize", x, x[:, rows][:, :, columns])
 
 
+@counted
 def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     """Bilinear resize: half-pixel centres, edges repeated, no antialiasing.
 

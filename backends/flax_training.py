@@ -20,15 +20,23 @@ Loss = Literal["dice", "dice_ce"]
 
 def segmentation_loss(logits: jax.Array, masks: jax.Array, loss: str) -> jax.Array:
     """Loss of (n, h, w, classes) logits and (n, h, w) masks (see `TrainingOptions`), a scalar."""
-    logarithms = jax.nn.log_softmax(logits.astype(jnp.float32))
-    brain = jnp.exp(logarithms[..., 1])
-    truth = (masks == 1).astype(jnp.float32)
+    logits = logits.astype(jnp.float32)
+    # The softmax of the brain class is the sigmoid of its margin over the others.
+    margin = logits[..., 1] - _all_but_brain(logits)
+    brain = jax.nn.sigmoid(margin)
+    truth = masks.astype(jnp.float32)
     overlap = 2 * jnp.sum(brain * truth) + 1
     dice = 1 - overlap / (jnp.sum(brain) + jnp.sum(truth) + 1)
     if loss == "dice":
         return dice
-    chosen = jax.nn.one_hot(masks, logits.shape[-1]) * logarithms
-    return dice - jnp.sum(chosen) / masks.size
+    return dice + jnp.mean(jax.nn.softplus(margin) - truth * margin)
+
+
+def _all_but_brain(logits: jax.Array) -> jax.Array:
+    if logits.shape[-1] == 2:
+        return logits[..., 0]
+    others = jnp.concatenate([logits[..., :1], logits[..., 2:]], -1)
+    return jax.nn.logsumexp(others, -1)
 
 
 @jax.jit  # inlined by XLA; here it lets weights of one shape share one trace

@@ -180,6 +180,24 @@ class KerasNetwork(Network):
         keras_engine.require_tensorflow("train")
         return keras_tensorflow.TensorFlowTrainer(self._model, self._slots, options)
 
+    def recalibrate(self, images: Array, batch_size: int) -> None:
+        """See `Network.recalibrate`; on TensorFlow, which is the engine that trains."""
+        running = [slot for slot in self._slots if not slot.spec.trainable]
+        if not running:
+            return
+        keras_engine.require_tensorflow("recalibrate")
+        require_images(images, self.height, self.width)
+        key = f"recalibrate {batch_size}"
+        if key not in self._functions:
+            self._functions[key] = keras_tensorflow.batch_statistics(
+                self._model, running, batch_size
+            )
+        starts = range(0, len(images) - batch_size + 1, batch_size)
+        found = [self._functions[key](images[start : start + batch_size]) for start in starts]
+        if found:
+            for slot, *values in zip(running, *found, strict=True):
+                slot.variable.assign(np.mean([value.numpy() for value in values], axis=0))
+
     def operations(self) -> tuple[Operation, ...]:
         """Read from the functional graph. Raises `Unsupported` at a layer without a rule."""
         return tuple(operations(self._model))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import sqrt
+from math import prod, sqrt
 from typing import Any, Literal
 
 import keras
@@ -17,6 +17,7 @@ from backends.contract import (
     TrainingOptions,
     Weights,
     WeightsError,
+    require_variance,
 )
 from backends.keras_engine import tf
 from backends.keras_graph import Slot
@@ -94,6 +95,7 @@ class TensorFlowTrainer(Trainer):
     """
 
     def __init__(self, model: Any, slots: Sequence[Slot], options: TrainingOptions) -> None:
+        require_batch_variance(model, options.batch_size)
         self._model = model
         self._slots = [slot for slot in slots if slot.spec.trainable]
         self._options = options
@@ -228,6 +230,7 @@ def gradients(
     model: Any, slots: Sequence[Slot], images: Array, masks: Array, loss: str
 ) -> dict[str, Array]:
     """Gradient of the loss in each slot's variable, canonical, without dropout."""
+    require_batch_variance(model, len(images))
     truth = tf.constant(masks.astype(np.float32))
     _, found = loss_and_gradients(model, slots, tf.constant(images), truth, loss, dropout=False)
     return {
@@ -237,13 +240,49 @@ def gradients(
 
 
 def _loss(logits: Tensor, masks: Tensor, loss: str) -> Tensor:
-    brain = tf.nn.softmax(logits)[..., 1]
+    # The softmax of the brain class is the sigmoid of its margin over the others.
+    margin = logits[..., 1] - _all_but_brain(logits)
+    brain = tf.sigmoid(margin)
     overlap = tf.reduce_sum(brain * masks)
     dice = 1 - (2 * overlap + 1) / (tf.reduce_sum(brain) + tf.reduce_sum(masks) + 1)
     if loss == "dice":
         return dice
-    entropies = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.cast(masks, tf.int32), logits)
-    return dice + tf.reduce_mean(entropies)
+    return dice + tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(masks, margin))
+
+
+def _all_but_brain(logits: Tensor) -> Tensor:
+    if logits.shape[-1] == 2:
+        return logits[..., 0]
+    return tf.reduce_logsumexp(tf.concat([logits[..., :1], logits[..., 2:]], -1), axis=-1)
+
+
+def batch_statistics(model: Any, slots: Sequence[Slot], batch_size: int) -> Any:
+    """A `tf.function` from images to what the running values of `slots` are over that batch.
+
+    Without dropout. The running values themselves are overwritten: set them afterwards. Raises
+    `SizeError` where a batch gives a normalisation one value a channel.
+    """
+    require_batch_variance(model, batch_size)
+
+    def compute(images: Tensor) -> list[Tensor]:
+        # With this momentum the running values become those of the batch.
+        with _attribute_as(_norms(model), "momentum", 0.0), _dropout_as(model, enabled=False):
+            model(images, training=True)
+        return [tf.identity(slot.variable.value) for slot in slots]
+
+    signature = tf.TensorSpec((batch_size, *model.input.shape[1:]), tf.float32)
+    return tf.function(compute, input_signature=[signature], autograph=False)
+
+
+def require_batch_variance(model: Any, batch_size: int) -> None:
+    """Raise `SizeError` where a batch gives a normalisation one value a channel."""
+    maps: list[Any] = [layer.output for layer in _norms(model)]
+    for values in maps:
+        require_variance(batch_size * prod(values.shape[1:3]))
+
+
+def _norms(model: Any) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
 def _dropouts(model: Any) -> list[keras.layers.Dropout]:
@@ -252,12 +291,17 @@ def _dropouts(model: Any) -> list[keras.layers.Dropout]:
 
 @contextmanager
 def _dropout_as(model: Any, *, enabled: bool) -> Iterator[None]:
-    rates = {layer: layer.rate for layer in _dropouts(model)}
-    if not enabled:
-        for layer in rates:
-            layer.rate = 0
+    with _attribute_as([] if enabled else _dropouts(model), "rate", 0):
+        yield
+
+
+@contextmanager
+def _attribute_as(layers: Sequence[Any], name: str, value: float) -> Iterator[None]:
+    before = [getattr(layer, name) for layer in layers]
+    for layer in layers:
+        setattr(layer, name, value)
     try:
         yield
     finally:
-        for layer, rate in rates.items():
-            layer.rate = rate
+        for layer, old in zip(layers, before, strict=True):
+            setattr(layer, name, old)

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from backends.contract import require_variance
+
 Pair = tuple[int, int]
 
 
@@ -126,16 +128,18 @@ class BatchNorm(nn.BatchNorm2d):
         super().__init__(channels, eps=1e-3, momentum=1.0 - momentum)
         # Counts steps for a cumulative mean, which is not used here.
         self.num_batches_tracked = None
+        # Only read in loading: PyTorch would add that counter to a state dict without the version
+        # that safetensors cannot hold, and then refuse it as a key too many.
+        self.track_running_stats = False
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (n, channels, h, w); a training batch needs n · h · w ≥ 2."""
+        """Normalise (n, channels, h, w). Raises `SizeError` for one value a channel in training."""
         if not self.training:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
             )
         count = input.numel() // input.shape[1]
-        if count < 2:
-            raise ValueError("batch normalisation needs at least two images where the map is 1×1")
+        require_variance(count)
         # PyTorch adds the unbiased variance, biased · n / (n − 1): scaled by that before and back
         # after, the running one ends as (1 − m) · running + m · biased. On a copy, because the
         # backward pass keeps hold of what it was given.

@@ -118,10 +118,15 @@ def read_weights(path: Path, specs: Sequence[WeightSpec], sha256: str | None = N
 
 
 def read_arrays(path: Path) -> dict[str, Array]:
-    """Read a safetensors file as NumPy arrays. Raises `WeightsError` where it is none."""
+    """Read a safetensors file as NumPy arrays.
+
+    Raises `WeightsError` where it is none, or holds a dtype that NumPy lacks (bfloat16).
+    """
     try:
         return load(path.read_bytes())
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file; train first or name another.") from None
-    except (SafetensorError, ValueError, KeyError) as error:
+    except KeyError as error:  # a dtype that NumPy lacks, by its name in the file's header
+        raise WeightsError(f"{path}: holds values of dtype {error}, expected float32.") from None
+    except (SafetensorError, ValueError) as error:
         raise WeightsError(f"{path}: not a safetensors file ({error}).") from None

@@ -13,5 +13,4 @@ CARD = Card(
     ),
     url="https://doi.org/10.1109/TSMC.1979.4310076",
     deviations=("learns nothing: what it finds is bright and compact, not brain",),
-    size_multiple=1,
 )

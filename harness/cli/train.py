@@ -39,7 +39,7 @@ def train(
     entry, framework = registry.network(network), registry.backend(backend)
     registry.require_implementation(entry, framework)
     results = out.with_suffix(".records")
-    (record,) = run_cells(
+    found = run_cells(
         data=data,
         protocol_source=protocol,
         # Trained here in any case: carrying another backend's weights would train nothing.
@@ -52,6 +52,9 @@ def train(
         force=force,
         stages=("train",),
     )
+    if not found:
+        raise CellFailed(f"{entry.name} × {framework}: another process trains it; wait for it.")
+    (record,) = found
     if record.status != "ok":
         raise CellFailed(f"{entry.name} × {framework} is {record.status}: {record.reason}")
     folder = cell_folder(results, machine(planned_device(device)).name, record.key)

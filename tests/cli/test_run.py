@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from backends.weights import digest, read_arrays
 from harness.data.catalogue import Dataset
 from harness.records import StoredRecord, load_records
 from tests.conftest import ROOT, Fetalbench
@@ -355,6 +356,44 @@ def test_stream_keeps_every_response(
     assert again.returncode == 0, again.stderr
     (stored,) = load_records(tmp_path / "streams")
     assert len(stored.record.streams) == 1
+
+
+@pytest.mark.parametrize(
+    ("network", "backend"),
+    [
+        ("rfbsnet", "keras"),
+        ("rfbsnet", "flax"),
+        # A network with batch normalisation; XLA takes half a minute to compile it.
+        pytest.param("fast_scnn", "keras", marks=pytest.mark.slow),
+        pytest.param("fast_scnn", "flax", marks=pytest.mark.slow),
+    ],
+)
+def test_every_framework_trains_with_recalibrated_statistics(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path, network: str, backend: str
+) -> None:
+    path = protocol(tmp_path, epochs=1, training='batch_norm = "recalibrated"')
+    shared = ("--data", disc_data.folder, "--protocol", path, "--backend", backend)
+    done = fetalbench("train", network, "--out", "net.safetensors", *shared)
+    assert done.returncode == 0, done.stderr
+    weights = read_arrays(tmp_path / "net.safetensors")
+    (stored,) = load_records(tmp_path / "net.records")
+    assert stored.record.training is not None
+    assert stored.record.training.weights_sha256 == digest(weights)
+    variances = [value.min() for name, value in weights.items() if name.endswith(".variance")]
+    assert bool(variances) == (network == "fast_scnn")
+    # Five steps of momentum 0.99 alone would leave a variance of 0.95 and more.
+    assert min(variances, default=0) < 0.9
+
+
+def test_what_cannot_be_trained_says_why(fetalbench: Fetalbench, disc_data: Dataset) -> None:
+    words = ("train", "--out", "net.safetensors", "--data", disc_data.folder)
+    done = fetalbench(*words, "threshold", "--backend", "numpy")
+    assert (done.returncode, "'threshold' has no weights to train" in done.stderr) == (2, True)
+    done = fetalbench(*words, "threshold", "--backend", "torch")
+    assert (done.returncode, "'threshold' has no file for torch" in done.stderr) == (2, True)
+    done = fetalbench(*words, "rfbsnet", "--backend", "keras-jax")
+    assert done.returncode == 2
+    assert "rfbsnet on keras-jax is unsupported: Keras on JAX does not train" in done.stderr
 
 
 def test_plan_and_list_are_strict_json(fetalbench: Fetalbench, disc_data: Dataset) -> None:

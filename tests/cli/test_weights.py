@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 from backends.weights import digest, read_arrays, to_bytes
 from harness.launch.probes import ProbeFault, probes
-from tests.conftest import Fetalbench
+from tests.conftest import ROOT, Fetalbench
 
 NETWORK = "enet"  # convolutions of every kind, normalisation, PReLU
 
@@ -54,6 +57,40 @@ def test_pytorchs_form_has_pytorchs_names_and_layouts(
     kernel = ours["stem.conv.kernel"]
     np.testing.assert_array_equal(state["stem.conv.weight"], kernel.transpose(3, 2, 0, 1))
     np.testing.assert_array_equal(state["stem.norm.running_var"], ours["stem.norm.variance"])
+
+
+def _snippets() -> dict[str, str]:
+    """The Python of docs/weights.md, by the backend whose file it loads."""
+    text = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    return {re.search(r"(torch|keras|flax)_net", block)[1]: block for block in blocks}  # type: ignore[index]
+
+
+@pytest.mark.parametrize(
+    ("backend", "name"),
+    [
+        ("torch", "enet.pt"),
+        # TensorFlow's and XLA's start, twice each.
+        pytest.param("keras", "enet.weights.h5", marks=pytest.mark.slow),
+        pytest.param("flax", "enet.msgpack", marks=pytest.mark.slow),
+    ],
+)
+def test_the_documented_snippets_load_and_run(
+    fetalbench: Fetalbench, weights: Path, tmp_path: Path, backend: str, name: str
+) -> None:
+    words = ("weights", "convert", weights, "--network", NETWORK, "--backend", backend)
+    assert fetalbench(*words, "--to", name).returncode == 0
+    snippet = f"{_snippets()[backend]}\nprint(*masks.shape)\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", snippet],
+        cwd=tmp_path,
+        env=dict(os.environ) | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["1", "64", "64"]
 
 
 def test_what_does_not_fit_is_one_sentence(weights: Path, tmp_path: Path) -> None:

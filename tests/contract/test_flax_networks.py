@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.extend.core import ClosedJaxpr
+from flax import nnx
+from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from backends.contract import (
     Operation,
@@ -26,7 +27,9 @@ from backends.contract import (
     WeightsError,
 )
 from backends.flax_backend import FlaxBackend
+from backends.flax_layers import Conv
 from backends.flax_network import FlaxNetwork
+from backends.flax_operations import relu
 from backends.weights import initial_values
 from harness import registry
 from harness.measuring.cost import multiply_adds
@@ -58,6 +61,20 @@ def backend() -> FlaxBackend:
 def _build(backend: FlaxBackend, name: str, side: int = 64) -> FlaxNetwork:
     builder = registry.load_builder(registry.network(name), "flax")
     return backend.build(builder, classes=2, height=side, width=side)
+
+
+def _trained_like(network: FlaxNetwork) -> dict[str, np.ndarray]:
+    """Weights as after training: biases not zero, statistics away from 0 and 1."""
+    random = np.random.default_rng(0)
+    weights = initial_values(network.weight_specs(), 0)
+    for name, value in weights.items():
+        noise = random.standard_normal(value.shape).astype(np.float32)
+        match name.rpartition(".")[2]:
+            case "gamma" | "variance":
+                weights[name] = np.exp(0.2 * noise)
+            case "bias" | "beta" | "mean" | "alpha":
+                weights[name] = 0.1 * noise
+    return weights
 
 
 @pytest.fixture(scope="module")
@@ -114,10 +131,9 @@ def test_parameters_and_convolutions_are_those_of_the_paper(
     backend: FlaxBackend, name: str
 ) -> None:
     network = _build(backend, name, 256)
-    published = registry.network(name).card.published
-    assert published is not None
-    trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
-    assert trainable == published.trainable_parameters
+    if published := registry.network(name).card.published:
+        trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
+        assert trainable == published.trainable_parameters
     operations = network.operations()
     assert operations[-1].output_size == (256, 256, 2)
     # A second count, by XLA, of the convolutions of the traced network.
@@ -133,6 +149,52 @@ def test_parameters_and_convolutions_are_those_of_the_paper(
         by_xla += known[key]
     counted = [operation for operation in operations if multiply_adds(operation)]
     assert by_xla == sum(map(_flops_without_padding, counted))
+
+
+class _Foreign(nnx.Module):
+    """`_Own` with one thing more, which no layer of ours reports."""
+
+    def __init__(self, extra: Callable[[_Foreign, jax.Array], jax.Array]) -> None:
+        self.body, self.middle, self.head = Conv(1, 4, 3), Conv(4, 4, 3), Conv(4, 2, 1)
+        self.foreign = nnx.Conv(4, 4, (3, 3), rngs=nnx.Rngs(0))
+        self.linear = nnx.Linear(4, 4, rngs=nnx.Rngs(0))
+        self.extra = extra
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self.head(self.extra(self, self.body(x)))
+
+
+def _twice_in_jit(network: _Foreign, x: jax.Array) -> jax.Array:
+    run = jax.jit(network.middle.__call__)
+    return run(run(x))
+
+
+@pytest.mark.parametrize(
+    ("extra", "primitive"),
+    [
+        (lambda network, x: network.foreign(x), "conv_general_dilated"),
+        (lambda network, x: network.linear(x), "dot_general"),
+        (lambda _, x: jax.nn.gelu(x, approximate=False), "erfc|mul|erf|neg"),
+        (lambda _, x: jax.nn.relu(x), "max"),
+        (lambda _, x: x + x, "add"),
+        (lambda _, x: jax.lax.fori_loop(0, 3, lambda _, x: relu(x), x), "scan|while"),
+        (_twice_in_jit, "conv_general_dilated"),
+    ],
+)
+def test_what_no_layer_reports_is_unsupported(
+    backend: FlaxBackend, extra: Callable[[_Foreign, jax.Array], jax.Array], primitive: str
+) -> None:
+    network = backend.build(lambda **_: _Foreign(extra), classes=2, height=64, width=64)
+    with pytest.raises(Unsupported, match=f"'({primitive})'"):
+        network.operations()
+
+
+def test_moving_values_is_free_of_operations(backend: FlaxBackend) -> None:
+    def moved(_: _Foreign, x: jax.Array) -> jax.Array:
+        return jnp.pad(jnp.split(x, 2, axis=3)[1].mT, ((0, 0), (0, 0), (0, 0), (0, 2)))[..., :4]
+
+    network = backend.build(lambda **_: _Foreign(moved), classes=2, height=64, width=64)
+    assert [operation.name for operation in network.operations()] == ["body", "head"]
 
 
 def test_weights_have_the_names_that_pytorch_gives_them(backend: FlaxBackend) -> None:
@@ -153,16 +215,90 @@ def test_weights_have_the_names_that_pytorch_gives_them(backend: FlaxBackend) ->
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_logits_are_finite_and_hang_on_the_image(
+def test_logits_are_finite_and_hang_on_their_own_image(
     backend: FlaxBackend, name: str, images: np.ndarray
 ) -> None:
     network = _build(backend, name)
-    network.set_weights(initial_values(network.weight_specs(), 0))
-    logits = network.predict(images[:2])
-    assert logits.shape == (2, 64, 64, 2)
+    network.set_weights(_trained_like(network))
+    logits = network.predict(images[:8])
+    assert logits.shape == (8, 64, 64, 2)
     assert logits.dtype == np.float32
     assert np.isfinite(logits).all()
     assert not np.array_equal(logits[0], logits[1])
+    # By the executable that is compiled already: another would take as long again.
+    among_others = network.predict(np.concatenate([images[:1], -images[1:8]]))
+    np.testing.assert_allclose(among_others[0], logits[0], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_weights_come_back_as_they_went_in(backend: FlaxBackend, name: str) -> None:
+    network = _build(backend, name)
+    given = _trained_like(network)
+    network.set_weights(given)
+    back = network.weights()
+    assert list(back) == [spec.name for spec in network.weight_specs()]
+    assert all(np.array_equal(back[key], given[key]) for key in given)
+    reported = {operation.name for operation in network.operations()}
+    assert {key.rpartition(".")[0] for key in given} <= reported
+
+
+def _reached(jaxpr: Jaxpr, known: Sequence[bool]) -> list[bool]:
+    """Which outputs hang on an input that is `known`, through everything that is computed."""
+    reached = {var for var, flag in zip(jaxpr.invars, known, strict=True) if flag}
+    for equation in jaxpr.eqns:
+        flags = [not isinstance(atom, Literal) and atom in reached for atom in equation.invars]
+        inner = equation.params.get("jaxpr")
+        if equation.primitive.name in ("jit", "pjit") and isinstance(inner, ClosedJaxpr):
+            outputs = _reached(inner.jaxpr, flags)
+        else:
+            outputs = [any(flags)] * len(equation.outvars)
+        reached |= {var for var, flag in zip(equation.outvars, outputs, strict=True) if flag}
+    return [not isinstance(atom, Literal) and atom in reached for atom in jaxpr.outvars]
+
+
+def _without_gradient(network: FlaxNetwork, images: np.ndarray) -> list[str]:
+    """Weights whose gradient is the same whatever the masks: they do not reach the loss."""
+
+    def gradients(masks: jax.Array) -> dict[str, jax.Array]:
+        values = (network.parameters, network.statistics, jnp.asarray(images[:2]), masks)
+        return network.value_and_gradients(*values, loss="dice_ce", key=None)[1]
+
+    traced, shapes = jax.make_jaxpr(gradients, return_shape=True)(images[:2, ..., 0])
+    reached = _reached(traced.jaxpr, [True])
+    return [name for name, flag in zip(shapes, reached, strict=True) if not flag]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_weight_reaches_the_loss(backend: FlaxBackend, name: str, images: np.ndarray) -> None:
+    """On the traced gradients: to compile them takes half a minute a network (the next test)."""
+    assert _without_gradient(_build(backend, name), images) == []
+
+
+def test_a_weight_that_reaches_no_loss_is_found(backend: FlaxBackend, images: np.ndarray) -> None:
+    def useless(network: _Foreign, x: jax.Array) -> jax.Array:
+        network.middle(x)
+        return network.linear(network.foreign(x))
+
+    network = backend.build(lambda **_: _Foreign(useless), classes=2, height=64, width=64)
+    assert _without_gradient(network, images) == ["middle.bias", "middle.kernel"]
+
+
+@pytest.mark.slow  # XLA compiles each network three times
+@pytest.mark.parametrize("name", NAMES)
+def test_gradients_are_not_zero_and_one_image_equals_many(
+    backend: FlaxBackend, name: str, images: np.ndarray
+) -> None:
+    network = _build(backend, name)
+    network.set_weights(_trained_like(network))
+    before = network.weights()
+    found = network.gradients(images[:2], (images[:2, ..., 0] > 0).astype(np.uint8), "dice_ce")
+    assert list(found) == [spec.name for spec in network.weight_specs() if spec.trainable]
+    assert [key for key, value in found.items() if not value.any()] == []
+    after = network.weights()
+    assert all(np.array_equal(before[key], after[key]) for key in before)
+    together = network.predict(images[:8])
+    alone = np.concatenate([network.predict(image[None]) for image in images[:8]])
+    np.testing.assert_allclose(alone, together, atol=1e-5 * np.abs(together).max())
 
 
 def test_a_padded_batch_gives_what_single_images_give(

@@ -9,13 +9,15 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from backends.contract import Runtime, TrainingOptions, WeightsError
+from backends.contract import Runtime, SizeError, TrainingOptions, WeightsError
 from backends.flax_backend import FlaxBackend
 from backends.flax_layers import BatchNorm, Conv, Dropout
 from backends.flax_network import FlaxNetwork
 from backends.flax_operations import relu
 from backends.flax_training import FlaxTrainer
 from backends.weights import initial_values
+from harness import registry
+from tests.contract import references
 
 SIDE = 64
 COUNT = 6
@@ -24,22 +26,37 @@ Data = tuple[np.ndarray, np.ndarray]
 
 
 class _Tiny(nnx.Module):
-    def __init__(self) -> None:
+    def __init__(self, classes: int) -> None:
         self.conv = Conv(1, 4, 3)
         self.norm = BatchNorm(4)
         self.dropout = Dropout(0.5)
-        self.head = Conv(4, 2, 1)
+        self.head = Conv(4, classes, 1)
 
     def __call__(self, x: jax.Array) -> jax.Array:
         return self.head(self.dropout(relu(self.norm(self.conv(x)))))
 
 
-def _tiny(**_: int) -> _Tiny:
-    return _Tiny()
+def _tiny(*, classes: int, **_: int) -> _Tiny:
+    return _Tiny(classes)
 
 
-def _network() -> FlaxNetwork:
-    network = FlaxBackend(Runtime()).build(_tiny, classes=2, height=SIDE, width=SIDE)
+class _TwoNorms(nnx.Module):
+    def __init__(self, **_: int) -> None:
+        for name, (inputs, outputs) in references.WIDTHS.items():
+            setattr(self, name, Conv(inputs, outputs, 1))
+            setattr(self, f"{name}_norm", BatchNorm(outputs))
+        self.dropout = Dropout(0.5)
+        self.head = Conv(4, 2, 1)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for name in references.WIDTHS:
+            norm = getattr(self, f"{name}_norm")
+            x = self.dropout(relu(norm(getattr(self, name)(x))))
+        return self.head(x)
+
+
+def _network(classes: int = 2) -> FlaxNetwork:
+    network = FlaxBackend(Runtime()).build(_tiny, classes=classes, height=SIDE, width=SIDE)
     network.set_weights(initial_values(network.weight_specs(), 5))
     return network
 
@@ -57,9 +74,12 @@ def _trainer(network: FlaxNetwork, data: Data, **options: Any) -> FlaxTrainer:
     return trainer
 
 
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("loss", ["dice", "dice_ce"])
-def test_losses_are_those_of_the_contract(data: Data, loss: Literal["dice", "dice_ce"]) -> None:
-    network = _network()
+def test_losses_are_those_of_the_contract(
+    data: Data, loss: Literal["dice", "dice_ce"], classes: int
+) -> None:
+    network = _network(classes)
     rows = np.array([4, 1])
     # The statistics of this batch make inference equal training.
     outputs = network.activations(data[0][rows])["conv"]
@@ -67,11 +87,7 @@ def test_losses_are_those_of_the_contract(data: Data, loss: Literal["dice", "dic
     weights["norm.mean"] = outputs.mean((0, 1, 2))
     weights["norm.variance"] = outputs.var((0, 1, 2))
     network.set_weights(weights)
-    logits, masks = network.predict(data[0][rows]).astype(np.float64), data[1][rows]
-    brain = 1 / (1 + np.exp(logits[..., 0] - logits[..., 1]))
-    expected = 1 - (2 * (brain * masks).sum() + 1) / (brain.sum() + masks.sum() + 1)
-    if loss == "dice_ce":
-        expected -= np.log(np.where(masks == 1, brain, 1 - brain)).mean()
+    expected = references.loss(network.predict(data[0][rows]), data[1][rows], loss)
     trainer = _trainer(network, data, loss=loss, dropout=False)
     trainer.step(rows, 0.0)
     trainer.step(rows, 0.0)
@@ -178,6 +194,22 @@ def test_training_moves_running_statistics_and_gradients_do_not(data: Data) -> N
     np.testing.assert_allclose(after["norm.mean"], 0.01 * batch.mean((0, 1, 2)), atol=1e-6)
     expected = 0.99 + 0.01 * batch.var((0, 1, 2))
     np.testing.assert_allclose(after["norm.variance"], expected, atol=1e-6)
+
+
+def test_recalibrated_statistics_are_the_plain_mean_over_batches() -> None:
+    network = FlaxBackend(Runtime()).build(_TwoNorms, classes=2, height=SIDE, width=SIDE)
+    network.set_weights(references.two_norms())
+    network.recalibrate(references.images(), references.BATCH)
+    references.assert_recalibrated(network.weights())
+    network.recalibrate(references.images(1), references.BATCH)  # no complete batch
+    references.assert_recalibrated(network.weights())
+
+
+def test_one_value_a_channel_has_no_variance(data: Data) -> None:
+    builder = registry.load_builder(registry.network("fast_scnn"), "flax")
+    network = FlaxBackend(Runtime()).build(builder, classes=2, height=SIDE, width=SIDE)
+    with pytest.raises(SizeError, match="train with at least two images a batch"):
+        network.gradients(data[0][:1], data[1][:1], "dice")
 
 
 def test_a_foreign_state_is_refused(data: Data) -> None:

@@ -8,11 +8,19 @@ import keras
 import numpy as np
 import pytest
 
-from backends.contract import Network, Runtime, Trainer, TrainingOptions, WeightsError
+from backends.contract import (
+    Network,
+    Runtime,
+    SizeError,
+    Trainer,
+    TrainingOptions,
+    WeightsError,
+)
 from backends.keras_backend import KerasBackend
 from backends.keras_layers import conv, dropout, image_input, norm, relu
 from backends.weights import initial_values
 from harness import registry
+from tests.contract import references
 
 SIDE = 64
 Data = tuple[np.ndarray, np.ndarray]
@@ -24,10 +32,17 @@ def _tiny(*, classes: int, height: int, width: int) -> keras.Model:
     return keras.Model(image, conv(dropout(x, 0.5), "head", classes))
 
 
-def _network(name: str = "") -> Network:
+def _two_norms(*, classes: int, height: int, width: int) -> keras.Model:
+    x = image = image_input(height, width)
+    for name, (_, outputs) in references.WIDTHS.items():
+        x = dropout(relu(norm(conv(x, name, outputs), f"{name}_norm")), 0.5)
+    return keras.Model(image, conv(x, "head", classes))
+
+
+def _network(name: str = "", classes: int = 2) -> Network:
     backend = KerasBackend(Runtime(threads=1))
     builder = registry.load_builder(registry.network(name), "keras") if name else _tiny
-    network = backend.build(builder, classes=2, height=SIDE, width=SIDE)
+    network = backend.build(builder, classes=classes, height=SIDE, width=SIDE)
     network.set_weights(initial_values(network.weight_specs(), 5))
     return network
 
@@ -44,21 +59,16 @@ def _options(
     return TrainingOptions(loss=loss, seed=seed, batch_size=2, dropout=dropout)
 
 
-def _loss(logits: np.ndarray, masks: np.ndarray, loss: str) -> float:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    brain = (shifted / shifted.sum(-1, keepdims=True))[..., 1]
-    dice = 1 - (2 * (brain * masks).sum() + 1) / (brain.sum() + masks.sum() + 1)
-    entropy = -np.log(np.where(masks == 1, brain, 1 - brain)).mean()
-    return dice + (entropy if loss == "dice_ce" else 0.0)
-
-
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("loss", ["dice", "dice_ce"])
-def test_losses_are_those_of_the_contract(data: Data, loss: Literal["dice", "dice_ce"]) -> None:
-    network = _network("rfbsnet")
+def test_losses_are_those_of_the_contract(
+    data: Data, loss: Literal["dice", "dice_ce"], classes: int
+) -> None:
+    network = _network("rfbsnet", classes)
     trainer = network.trainer(_options(loss, dropout=False))
     trainer.set_data(*data)
     rows = np.array([4, 1])
-    expected = _loss(network.predict(data[0][rows]), data[1][rows], loss)
+    expected = references.loss(network.predict(data[0][rows]), data[1][rows], loss)
     trainer.step(rows, 0.0)
     trainer.step(rows, 0.0)
     losses = trainer.losses()
@@ -160,6 +170,38 @@ def test_running_statistics_are_biased(data: Data) -> None:
     # The unbiased variance of 2 · 64 · 64 values would be off by 1.2e-4.
     biased = 0.5 + 0.5 * before.var((0, 1, 2))
     np.testing.assert_allclose(after["norm.variance"], biased, rtol=1e-5)
+
+
+def test_recalibrated_statistics_are_the_plain_mean_over_batches() -> None:
+    backend = KerasBackend(Runtime(threads=1))
+    network = backend.build(_two_norms, classes=2, height=SIDE, width=SIDE)
+    for _ in range(2):  # the second time by the function that the first one traced
+        network.set_weights(references.two_norms())
+        network.recalibrate(references.images(), references.BATCH)
+        references.assert_recalibrated(network.weights())
+    network.recalibrate(references.images(1), references.BATCH)  # no complete batch
+    references.assert_recalibrated(network.weights())
+    # Momentum and dropout are in force again.
+    trainer = network.trainer(_options())
+    trainer.set_data(references.images(2), np.zeros((2, SIDE, SIDE), np.uint8))
+    trainer.step(np.array([0, 1]), 0.0)
+    trainer.step(np.array([0, 1]), 0.0)
+    first, second = trainer.losses()
+    assert first != second
+    moved = network.weights()["first_norm.mean"] - references.recalibrated()["first_norm.mean"]
+    assert 0 < np.abs(moved).max() < 0.1
+
+
+def test_one_value_a_channel_has_no_variance(data: Data) -> None:
+    network = _network("fast_scnn")  # its pyramid has a map of 1×1
+    images, masks = data[0][:1], data[1][:1]
+    sentence = "train with at least two images a batch"
+    with pytest.raises(SizeError, match=sentence):
+        network.gradients(images, masks, "dice")
+    with pytest.raises(SizeError, match=sentence):
+        network.trainer(TrainingOptions(loss="dice", seed=0, batch_size=1))
+    with pytest.raises(SizeError, match=sentence):
+        network.recalibrate(images, 1)
 
 
 def test_states_that_do_not_fit_are_refused() -> None:

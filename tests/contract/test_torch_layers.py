@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from backends import torch_layers as layers
+from backends.contract import SizeError
 
 
 def _row(*values: float) -> Tensor:
@@ -156,5 +157,5 @@ def test_batch_norm_keeps_the_biased_variance_in_keras_sense() -> None:
 
 
 def test_batch_norm_refuses_a_batch_without_variance() -> None:
-    with pytest.raises(ValueError, match="at least two images"):
+    with pytest.raises(SizeError, match="at least two images"):
         layers.BatchNorm(4)(torch.zeros(1, 4, 1, 1))

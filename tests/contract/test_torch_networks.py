@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import prod
 
 import numpy as np
@@ -56,18 +57,43 @@ def test_parameters_and_convolutions_are_those_of_the_paper(
     backend: TorchBackend, name: str
 ) -> None:
     entry = registry.network(name)
-    assert entry.card.published is not None
     builder = registry.load_builder(entry, "torch")
     with torch.device("meta"), torch.no_grad():
         module = builder(classes=2, height=256, width=256).eval()
         with FlopCounterMode(display=False) as counter:
             module(torch.empty(1, 1, 256, 256))
     network = _build(backend, name, 256, 256)
-    trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
-    assert trainable == entry.card.published.trainable_parameters
+    if published := entry.card.published:
+        trainable = sum(prod(spec.shape) for spec in network.weight_specs() if spec.trainable)
+        assert trainable == published.trainable_parameters
     operations = network.operations()
     assert counter.get_total_flops() == 2 * sum(map(multiply_adds, operations))
     assert operations[-1].output_size == (256, 256, 2)
+
+
+def _blocks(parts: int) -> set[str]:
+    """Convolutions of the blocks of a U-Net of so many sizes, below its bottleneck."""
+    places = [f"encoder.{part}" for part in range(parts)] + ["bottleneck"]
+    places += [f"decoder.{part}.block" for part in range(parts)]
+    return {f"{place}.conv{number}.kernel" for place in places for number in (1, 2)}
+
+
+HE_NORMAL = {"unet": _blocks(4), "rfbsnet": {f"deep.{kernel}" for kernel in _blocks(3)}}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if registry.network(name).card.published is not None]
+)
+def test_the_blocks_of_the_u_nets_start_he_normal_and_nothing_else(
+    backend: TorchBackend, name: str
+) -> None:
+    specs = _build(backend, name).weight_specs()
+    # One value of each tells which rule drew it; tests/unit/test_weights.py has their spreads.
+    kernels = [replace(spec, shape=(1, 1)) for spec in specs if spec.name.endswith(".kernel")]
+    plain = initial_values(kernels, 0)
+    drawn = initial_values(kernels, 0, registry.network(name).card.he_normal)
+    he = {key for key, value in drawn.items() if value != plain[key]}
+    assert he == HE_NORMAL.get(name, set())
 
 
 @pytest.mark.parametrize("name", NAMES)

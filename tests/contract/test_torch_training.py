@@ -15,6 +15,7 @@ from backends.torch_network import TorchNetwork
 from backends.torch_training import TorchTrainer
 from backends.weights import initial_values
 from harness import registry
+from tests.contract import references
 
 SIDE = 64
 COUNT = 6
@@ -32,14 +33,30 @@ class _Tiny(nn.Module):
         return self.head(self.dropout(relu_(self.norm(self.conv(input)))))
 
 
-def _network(name: str = "") -> TorchNetwork:
+class _TwoNorms(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        for name, (inputs, outputs) in references.WIDTHS.items():
+            self.add_module(name, Conv(inputs, outputs, 1))
+            self.add_module(f"{name}_norm", BatchNorm(outputs))
+        self.dropout = nn.Dropout(0.5)
+        self.head = Conv(4, 2, 1)
+
+    def forward(self, input: Tensor) -> Tensor:
+        for name in references.WIDTHS:
+            norm = self.get_submodule(f"{name}_norm")
+            input = self.dropout(relu_(norm(self.get_submodule(name)(input))))
+        return self.head(input)
+
+
+def _network(name: str = "", classes: int = 2) -> TorchNetwork:
     backend = TorchBackend(Runtime())
 
     def tiny(**_: int) -> _Tiny:
         return _Tiny()
 
     builder = registry.load_builder(registry.network(name), "torch") if name else tiny
-    network = backend.build(builder, classes=2, height=SIDE, width=SIDE)
+    network = backend.build(builder, classes=classes, height=SIDE, width=SIDE)
     network.set_weights(initial_values(network.weight_specs(), 5))
     return network
 
@@ -57,23 +74,16 @@ def _options(
     return TrainingOptions(loss=loss, seed=seed, batch_size=2, dropout=dropout)
 
 
-def _loss(logits: np.ndarray, masks: np.ndarray, loss: str) -> float:
-    shifted = np.exp(logits.astype(np.float64) - logits.max(-1, keepdims=True))
-    brain = (shifted / shifted.sum(-1, keepdims=True))[..., 1]
-    dice = 1 - (2 * (brain * masks).sum() + 1) / (brain.sum() + masks.sum() + 1)
-    entropy = -np.log(np.where(masks == 1, brain, 1 - brain)).mean()
-    return dice + (entropy if loss == "dice_ce" else 0.0)
-
-
+@pytest.mark.parametrize("classes", [2, 3])
 @pytest.mark.parametrize("loss", ["dice", "dice_ce"])
 def test_losses_are_those_of_the_contract(
-    data: tuple[np.ndarray, np.ndarray], loss: Literal["dice", "dice_ce"]
+    data: tuple[np.ndarray, np.ndarray], loss: Literal["dice", "dice_ce"], classes: int
 ) -> None:
-    network = _network("rfbsnet")
+    network = _network("rfbsnet", classes)
     trainer = network.trainer(_options(loss, dropout=False))
     trainer.set_data(*data)
     rows = np.array([4, 1])
-    expected = _loss(network.predict(data[0][rows]), data[1][rows], loss)
+    expected = references.loss(network.predict(data[0][rows]), data[1][rows], loss)
     trainer.step(rows, 0.0)
     trainer.step(rows, 0.0)
     losses = trainer.losses()
@@ -165,6 +175,23 @@ def test_training_leaves_evaluation_in_evaluation_mode(
     )
     # The step moved the running statistics and nothing else.
     assert not np.array_equal(network.predict(data[0][:2]), before)
+
+
+def test_recalibrated_statistics_are_the_plain_mean_over_batches() -> None:
+    network = TorchBackend(Runtime()).build(
+        lambda **_: _TwoNorms(), classes=2, height=SIDE, width=SIDE
+    )
+    network.set_weights(references.two_norms())
+    network.recalibrate(references.images(), references.BATCH)
+    references.assert_recalibrated(network.weights())
+    network.recalibrate(references.images(1), references.BATCH)  # no complete batch
+    references.assert_recalibrated(network.weights())
+
+
+def test_one_value_a_channel_has_no_variance(data: tuple[np.ndarray, np.ndarray]) -> None:
+    network = _network("fast_scnn")  # its pyramid has a map of 1×1
+    with pytest.raises(SizeError, match="train with at least two images a batch"):
+        network.gradients(data[0][:1], data[1][:1], "dice")
 
 
 def test_states_and_data_that_do_not_fit_are_refused(
