@@ -43,10 +43,9 @@ def test_rank_chances_are_probabilities(ranked: tuple[Board, Standings]) -> None
     _, standings = ranked
     view = standings.of("normal", "torch")
     assert view is not None
-    for item in view.chances:
-        assert sum(item.chances) == pytest.approx(1)
-    firsts = {standing.name: standing.first_probability for standing in view.family.standings}
-    assert view.chances[0].chances[0] == pytest.approx(firsts[view.chances[0].title], abs=0.02)
+    for standing in view.family.standings:
+        assert sum(standing.rank_chances) == pytest.approx(1)
+        assert standing.rank_chances[0] == standing.first_probability
 
 
 def test_eight_subjects_decide_nothing_and_the_page_says_so(
