@@ -62,6 +62,7 @@ class Cell:
     oom_from_batch: int | None = None
     rejected: dict[int, Status] = field(default_factory=dict)  # measured, then found not valid
     processes: int = 1
+    batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     memory: dict[str, int] = field(default_factory=dict)  # bytes by name, beside the made-up ones
     plan: str | None = None
     scores_kept: bool = False  # scored before it failed
@@ -328,7 +329,7 @@ def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[La
     factor = {"torch": 1.0, "keras": 1.4, "flax": 1.2, "numpy": 1.0}[cell.backend]
     found = []
     for quantity, extra in (("forward", 1.0), ("end_to_end", 1.15)):
-        for batch in (1, 2, 4, 8, 16, 32) if cell.backend != "numpy" else (1,):
+        for batch in cell.batches if cell.backend != "numpy" else (1,):
             common = {
                 "plan": cell.plan or PLANS[cell.backend],
                 "precision": "float32",
