@@ -136,18 +136,19 @@ def _below(p: float | None) -> bool:
 def _exceptions(view: FamilyView, name: str, pairs: dict[str, Pair], rivals: list[str]) -> str:
     """Why each of the rivals is not beaten at the paper's threshold."""
     design = view.family.design
-    if rivals and design.least_p * design.family_size >= PAPER_ALPHA:
-        needed = subjects_needed(design.family_size, PAPER_ALPHA)
-        return (
-            f"With {design.subjects} subjects and {design.family_size} comparisons no difference "
-            f"whatever reaches {PAPER_ALPHA:g} in the exact test; {needed} subjects would do."
-        )
     parts = []
     for rival in rivals:
         p = pairs[rival].t_p_holm
         shown = f" ({p_text(p)} after Holm's adjustment)" if p is not None else ""
         parts.append(f"{view.family.verdict(name, rival)} against {rival}{shown}")
-    return f"Not so: {'; '.join(parts)}." if parts else ""
+    text = f"Not so: {'; '.join(parts)}." if parts else ""
+    needed = subjects_needed(design.family_size, PAPER_ALPHA)
+    if parts and needed > design.subjects:
+        text += (
+            f" With {design.subjects} subjects and {design.family_size} comparisons no difference "
+            f"whatever reaches {PAPER_ALPHA:g} in the exact test; {needed} subjects would do."
+        )
+    return text
 
 
 def _two(

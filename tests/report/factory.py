@@ -62,6 +62,8 @@ class Cell:
     oom_from_batch: int | None = None
     rejected: dict[int, Status] = field(default_factory=dict)  # measured, then found not valid
     processes: int = 1
+    process_spread: float = 0.01
+    forward_ms: float | None = None
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     memory: dict[str, int] = field(default_factory=dict)  # bytes by name, beside the made-up ones
     plan: str | None = None
@@ -159,7 +161,7 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         harmed = slices["set"] == "challenging"
         slices[cell.strength] = np.where(harmed, slices["slice"] / (SLICES - 1), 0.0)
         slices["strength_bias"] = 0.0
-    latency = _latency(cell, rng, float(figures[3])) if ok else []
+    latency = _latency(cell, rng, cell.forward_ms or float(figures[3])) if ok else []
     parameters = int(figures[4])
     gflops = float(figures[5])
     record = Record(
@@ -385,7 +387,9 @@ def _tables(cell: Cell, slices: pd.DataFrame, latency: list[Latency]) -> dict[st
             "query": query,
             # Processes differ by a per cent, less than any two networks do.
             "latency_ns": int(
-                (entry.median_ms or 0) * 1e6 * (1 + 0.002 * (query - 32) + 0.01 * process)
+                (entry.median_ms or 0)
+                * 1e6
+                * (1 + 0.002 * (query - 32) + cell.process_spread * process)
             ),
         }
         for entry in latency
