@@ -11,6 +11,8 @@ from harness.leaderboard.columns import MISSING
 from harness.leaderboard.rows import MIB, STATUS_TITLES, Row, backend_title, timed
 from harness.record_schema import Latency, Provenance, Record
 
+# Beyond this many rows the remarks on their numbers would fill the page; the records hold them.
+MAX_NUMBERED = 120
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -41,6 +43,7 @@ class RowDetails:
     row: Row
     seeds: tuple[SeedDetails, ...]
     batches: tuple[tuple[str, ...], ...]
+    numbers: tuple[tuple[str, str, str], ...]
 
 
 def environments(board: Board) -> tuple[dict[str, str], list[Environment]]:
@@ -74,10 +77,20 @@ def details(board: Board, labels: dict[str, str], results: Path) -> list[RowDeta
                 for stored in row.cell.stored
             ),
             batches=_batches(row),
+            numbers=_numbers(board, row) if len(board.rows) <= MAX_NUMBERED else (),
         )
         for row in board.rows
         if row.cell
     ]
+
+
+def _numbers(board: Board, row: Row) -> tuple[tuple[str, str, str], ...]:
+    """Column, value and remark of each number of a row, and of each that is missing."""
+    return tuple(
+        (f"{column.group}, {column.label}", value.text, value.note)
+        for column in board.columns
+        if (value := row.values.get(column.key))
+    )
 
 
 def _identity(provenance: Provenance) -> str:

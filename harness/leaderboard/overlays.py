@@ -52,6 +52,7 @@ class OverlayRow:
 
     network: str
     title: str
+    backend: str
     backend_title: str
     panels: tuple[Panel | None, ...]
 
@@ -177,6 +178,7 @@ def _row(cell: Cell, keys: list[tuple], windows: list[tuple[slice, slice]]) -> O
     return OverlayRow(
         network=cell.network,
         title=cell.title,
+        backend=cell.backend,
         backend_title=backend_title(cell.backend),
         panels=tuple(panels),
     )

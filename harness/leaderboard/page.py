@@ -24,6 +24,7 @@ from harness.leaderboard.figures import (
     latency_versus_dice,
     timed_quantity,
 )
+from harness.leaderboard.heatmaps import SIGNS, heat_maps
 from harness.leaderboard.overlays import overlays
 from harness.leaderboard.provenance import what_was_run
 from harness.leaderboard.robustness import robustness
@@ -38,13 +39,6 @@ from harness.records import load_galleries, load_records
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "index.html"
 EXPORTS = ("leaderboard.csv", "leaderboard.json", "table1.tex")
-VERDICT_SIGNS = {
-    "better": "+",
-    "worse": "−",
-    "equivalent": "=",
-    "undecided": "?",
-    "undefined": "·",
-}
 # From a page in `reports/` to the folder that holds `results/` beside it.
 LINK_TO_RESULTS = "../"
 
@@ -80,7 +74,7 @@ def render(
     files = {PAGE: _page(views, link, url).encode()}
     files |= {name: text.encode() for name, text in zip(EXPORTS, texts, strict=True)}
     for view in views:
-        for drawing in view["figures"]:
+        for drawing in (*view["figures"], *view["beside"]):
             path = f"figures/{view['board'].id}/{drawing.name}"
             files[f"{path}.svg"] = f"{drawing.svg}\n".encode()
             if pdf:
@@ -145,6 +139,7 @@ def _view(plain: Board, results: Path) -> dict[str, Any]:
         *training_curves(board),
         *robustness(board),
     ]
+    names = standings.names
     return {
         "board": board,
         "verdict": verdict(board, standings),
@@ -155,12 +150,31 @@ def _view(plain: Board, results: Path) -> dict[str, Any]:
         "reference_title": backend_title(standings.reference),
         "candidates": candidates(board),
         "figures": figures,
+        "beside": heat_maps(board, standings),
+        "key_of": {name: network for network, name in names.items()},
+        "row_of": {(names[row.network], row.backend): row for row in reversed(board.rows)},
+        "reasons": _reasons(board),
         "overlays": overlays(board),
         "details": details(board, labels, results),
         "environments": found,
         "run": what_was_run(board),
         "best": _best(board),
     }
+
+
+def _reasons(board: Board) -> dict[str, int]:
+    """The reasons of missing values, numbered for the marks beside them.
+
+    A tooltip would say them to a mouse alone: not to a keyboard, a finger or paper.
+    """
+    notes = [
+        value.note
+        for row in board.rows
+        for column in board.columns
+        if (value := row.values.get(column.key)) and value.number is None
+        if value.note and value.note not in row.reason
+    ]
+    return {note: number for number, note in enumerate(dict.fromkeys(notes), 1)}
 
 
 def _best(board: Board) -> dict[str, float]:
@@ -196,7 +210,7 @@ def _page(views: Sequence[dict[str, Any]], link: str, url: str) -> str:
         DEADLINE_MS=f"{DEADLINE_MS:g}",
         LEAST_DICE=f"{LEAST_DICE:g}",
         SCANNER_SET=SET,
-        VERDICT_SIGNS=VERDICT_SIGNS,
+        VERDICT_SIGNS=SIGNS,
     )
     environment.filters["svg"] = _inline
     columns = {column.key: None for view in views for column in view["board"].columns}
