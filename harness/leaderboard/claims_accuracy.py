@@ -139,9 +139,9 @@ def _exceptions(view: FamilyView, name: str, pairs: dict[str, Pair], rivals: lis
     parts = []
     for rival in rivals:
         p = pairs[rival].t_p_holm
-        shown = f" ({p_text(p)} after Holm's adjustment)" if p is not None else ""
+        shown = f" ({p_text(p)})" if p is not None else ""
         parts.append(f"{view.family.verdict(name, rival)} against {rival}{shown}")
-    text = f"Not so: {'; '.join(parts)}." if parts else ""
+    text = f"Not so, after Holm's adjustment: {', '.join(parts)}." if parts else ""
     needed = subjects_needed(design.family_size, PAPER_ALPHA)
     if parts and needed > design.subjects:
         text += (

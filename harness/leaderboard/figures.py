@@ -83,8 +83,9 @@ def latency_versus_dice(board: Board) -> list[Drawing]:
         names = ", ".join(dict.fromkeys(f"{row.title} ({row.backend_title})" for row in best))
         caption = (
             f"Median {QUANTITY_TITLES[quantity]} latency of one slice (batch 1) against mean brain "
-            f"Dice over subjects, with its 95 % confidence interval. The dashed line is the Pareto "
-            f"front: no row is both faster and more accurate than {names}."
+            f"Dice over subjects, each with its 95 % confidence interval (of the latency over "
+            f"processes, where there are several). The dashed line is the Pareto front: no row is "
+            f"both faster and more accurate than {names}."
         )
 
         def draw(rows=rows, set_name=set_name) -> Figure:
@@ -141,6 +142,11 @@ def _scatter(
             titles[gid] = _hint(row, set_name, quantity)
             if interval := row.values[f"{set_name}_subject_dice"].interval:
                 axes.plot([x, x], interval, color=hues[row.network], linewidth=1, alpha=0.55)
+            if interval := row.values[f"{quantity}_p50_ms"].interval:
+                axes.plot(
+                    interval, [y, y], color=hues[row.network], linewidth=1, alpha=0.55,
+                    gid=f"{NETWORK}{row.network}/latency",
+                )  # fmt: skip
             axes.scatter(
                 [x], [y], color=hues[row.network], marker=marks[row.backend], s=58,
                 edgecolor=EDGE, linewidth=0.7, zorder=3, gid=gid,

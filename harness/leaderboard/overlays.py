@@ -172,7 +172,8 @@ def _row(cell: Cell, keys: list[tuple], windows: list[tuple[slice, slice]]) -> O
             continue
         mask = _mask(predictions.loc[key])
         beyond = int(mask.sum() - mask[window].sum())
-        note = f", {beyond} pixels beyond the window" if beyond else ""
+        noun = "pixel" if beyond == 1 else "pixels"
+        note = f", {beyond} {noun} beyond the window" if beyond else ""
         text = f"Dice {100 * dice.loc[key]:.1f} %" if mask.any() else "missed"
         panels.append(Panel(path=outline(mask[window]), caption=text + note))
     return OverlayRow(
