@@ -11,8 +11,6 @@ from harness.leaderboard.columns import MISSING
 from harness.leaderboard.rows import MIB, STATUS_TITLES, Row, backend_title, timed
 from harness.record_schema import Latency, Provenance, Record
 
-# Beyond this many rows the remarks on their numbers would fill the page; the records hold them.
-MAX_NUMBERED = 120
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -58,8 +56,10 @@ def environments(board: Board) -> tuple[dict[str, str], list[Environment]]:
     return labels, found
 
 
-def details(board: Board, labels: dict[str, str], results: Path) -> list[RowDetails]:
-    """The details of every row that has a record."""
+def details(
+    board: Board, labels: dict[str, str], results: Path, *, brief: bool = False
+) -> list[RowDetails]:
+    """The details of every row that has a record; `brief` says of a record only where it is."""
     return [
         RowDetails(
             row=row,
@@ -72,12 +72,12 @@ def details(board: Board, labels: dict[str, str], results: Path) -> list[RowDeta
                         Path(results.resolve().name) / stored.folder.relative_to(results)
                     ).as_posix(),
                     environment=labels[_identity(stored.record.provenance)],
-                    facts=_facts(stored.record),
+                    facts=() if brief else _facts(stored.record),
                 )
                 for stored in row.cell.stored
             ),
-            batches=_batches(row),
-            numbers=_numbers(board, row) if len(board.rows) <= MAX_NUMBERED else (),
+            batches=() if brief else _batches(row),
+            numbers=() if brief else _numbers(board, row),
         )
         for row in board.rows
         if row.cell

@@ -90,7 +90,7 @@ def _ranks(view: FamilyView) -> Figure:
         sns.heatmap(
             chances, ax=axes, annot=texts, fmt="", cbar=False, linewidths=1.5, vmin=0, vmax=100,
             cmap=sns.light_palette(ACCENT, as_cmap=True), yticklabels=view.names,
-            xticklabels=range(1, len(view.names) + 1), square=True,
+            xticklabels=list(map(str, range(1, len(view.names) + 1))), square=True,
         )  # fmt: skip
         axes.set_xlabel("Rank")
         axes.grid(visible=False)

@@ -38,6 +38,9 @@ from harness.records import load_galleries, load_records
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "index.html"
+# With more records than this the page says of each only where it is, and draws the figures of the
+# largest board alone (of the others latency against Dice, as files): 3 MB and 30 s hold no more.
+MAX_FULL = 300
 EXPORTS = ("leaderboard.csv", "leaderboard.json", "table1.tex")
 # From a page in `reports/` to the folder that holds `results/` beside it.
 LINK_TO_RESULTS = "../"
@@ -67,7 +70,11 @@ def render(
         protocol=protocol,
         machine=machine,
     )
-    views = [_view(board, results) for board in boards]
+    brief = sum(len(board.records) for board in boards) > MAX_FULL
+    views = [
+        _view(board, results, brief=brief, drawn=not brief or place == 0)
+        for place, board in enumerate(boards)
+    ]
     boards = [view["board"] for view in views]
     rows = exports.table(boards, results)
     texts = (exports.to_csv(rows), exports.to_json(rows), exports.to_latex(boards))
@@ -129,16 +136,14 @@ def differences(files: Mapping[str, bytes], out: Path) -> list[str]:
     return changed + sorted(left)
 
 
-def _view(plain: Board, results: Path) -> dict[str, Any]:
+def _view(plain: Board, results: Path, *, brief: bool, drawn: bool) -> dict[str, Any]:
+    """What the templates show of a board; `brief` leaves out remarks, not `drawn` its pictures."""
     board, standings = with_standings(with_intervals(plain))
     labels, found = environments(board)
-    figures = [
-        *latency_versus_dice(board),
-        *batch_sweep(board),
-        *memory_bars(board),
-        *training_curves(board),
-        *robustness(board),
-    ]
+    figures = latency_versus_dice(board)
+    if drawn:
+        figures += batch_sweep(board) + memory_bars(board)
+        figures += training_curves(board) + robustness(board)
     names = standings.names
     return {
         "board": board,
@@ -150,12 +155,14 @@ def _view(plain: Board, results: Path) -> dict[str, Any]:
         "reference_title": backend_title(standings.reference),
         "candidates": candidates(board),
         "figures": figures,
-        "beside": heat_maps(board, standings),
+        "beside": heat_maps(board, standings) if drawn else [],
+        "brief": brief,
+        "drawn": drawn,
         "key_of": {name: network for network, name in names.items()},
         "row_of": {(names[row.network], row.backend): row for row in reversed(board.rows)},
         "reasons": _reasons(board),
-        "overlays": overlays(board),
-        "details": details(board, labels, results),
+        "overlays": overlays(board) if drawn else None,
+        "details": details(board, labels, results, brief=brief),
         "environments": found,
         "run": what_was_run(board),
         "best": _best(board),

@@ -332,7 +332,7 @@ def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[La
     found = []
     for quantity, extra in (("forward", 1.0), ("end_to_end", 1.15)):
         for batch in cell.batches if cell.backend != "numpy" else (1,):
-            common = {
+            common: dict[str, Any] = {
                 "plan": cell.plan or PLANS[cell.backend],
                 "precision": "float32",
                 "quantity": quantity,
@@ -344,11 +344,12 @@ def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[La
                 reason = f"The network does not fit into memory at batch size {batch}."
                 found.append(Latency(**common, status="oom", reason=reason))
                 continue
-            median = forward_ms * factor * extra * batch**0.85 * (1 + 0.02 * rng.random())
             status = cell.rejected.get(batch, "ok")
+            common["publishable"] = status == "ok" and cell.profile != "quick"
+            median = forward_ms * factor * extra * batch**0.85 * (1 + 0.02 * rng.random())
             found.append(
                 Latency(
-                    **common | {"publishable": status == "ok" and cell.profile != "quick"},
+                    **common,
                     status=status,
                     reason=None if status == "ok" else "The GPU was throttled by its heat.",
                     queries=64,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,9 +99,9 @@ def of_board(results: Path) -> dict[str, Claim]:
     return {claim.text: claim for claim in claims(*with_standings(with_intervals(plain)))}
 
 
-def race(results: Path, **options) -> Claim:
+def race(results: Path, **options: Any) -> Claim:
     own = Cell(network="rfbsnet", **options)
-    cells = [own, Cell(network="unet", **options | {"forward_ms": 9.0})]
+    cells = [own, Cell(network="unet", **{**options, "forward_ms": 9.0})]
     plugin = Cell(network="mine", title="Mine", forward_ms=0.1)
     return of_board(factory.write_results(results, [*cells, plugin]))[FASTEST]
 
