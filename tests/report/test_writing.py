@@ -111,6 +111,22 @@ def test_publishing_drops_records_that_are_gone(tmp_path: Path) -> None:
     assert [path.parts[-4] for path in out.rglob("record.json")] == ["enet"]
 
 
+def test_many_records_are_said_in_brief(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cells = [Cell(network=n, machine=m) for m in ("a", "b") for n in ("enet", "unet")]
+    results = factory.write_results(tmp_path / "results", cells)
+    whole = leaderboard.render(results)
+    monkeypatch.setattr(leaderboard, "MAX_FULL", 3)
+    brief = leaderboard.render(results)
+    assert len(brief["index.html"]) < 0.7 * len(whole["index.html"])
+    assert brief["leaderboard.csv"] == whole["leaderboard.csv"]
+    page = brief["index.html"].decode()
+    assert page.count("record.json") == 4
+    assert "--machine b" in page
+    figures = {part.split('"')[0] for part in page.split('href="') if part.startswith("figures/")}
+    assert figures
+    assert figures <= brief.keys()
+
+
 def test_publishing_into_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine", encoding="utf-8")
     with pytest.raises(UsageError, match="is a file"):
