@@ -22,6 +22,14 @@ def compare(
         str, typer.Option("--between", help="network, or backend within each network.")
     ] = "network",
     alpha: Annotated[float, typer.Option("--alpha", help="Family-wise error.")] = 0.05,
+    margin: Annotated[
+        float | None,
+        typer.Option("--margin", help="Half-width of equivalence, in the metric's unit (0.005)."),
+    ] = None,
+    over: Annotated[
+        str,
+        typer.Option("--over", help="Slices: brain, or all. Default: the metric's own."),
+    ] = "",
     dataset: Annotated[str, typer.Option("--dataset", help="Name or start of the hash.")] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="Name or start of the hash.")] = "",
     machine: Annotated[str, typer.Option("--machine", help="Name of a machine.")] = "",
@@ -33,13 +41,24 @@ def compare(
 ) -> None:
     """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, and the paper's."""
     from harness.records import load_records
-    from harness.scores import choose, slice_table
+    from harness.scores import choose, declared, declared_backends, lost_seeds_notes, slice_table
     from harness.statistics.comparison import compare as compare_scores
 
     if between not in ("network", "backend"):
         raise UsageError(f"--between {between!r}: expected network or backend.")
+    if over not in ("", "brain", "all"):
+        raise UsageError(f"--over {over!r}: expected brain or all.")
     stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
-    comparison = compare_scores(slice_table(stored), metric, set_name, between=between, alpha=alpha)
+    comparison = compare_scores(
+        slice_table(stored),
+        metric,
+        set_name,
+        between=between,
+        over=over or None,
+        alpha=alpha,
+        margin=margin,
+        contestants=declared(stored) if between == "network" else declared_backends(stored),
+    )
     rows = comparison.standing_rows() if standings else comparison.rows()
     if as_csv:
         import pandas as pd
@@ -49,6 +68,8 @@ def compare(
         print_rows(rows, as_json=as_json)
     else:
         _print_pairs(rows, comparison, between)
+        for note in lost_seeds_notes(stored):
+            typer.echo(f"Note: {note}")
 
 
 def _print_pairs(rows: list[dict[str, Any]], comparison: Any, between: str) -> None:

@@ -17,6 +17,10 @@ def publish(
     out: Annotated[
         Path, typer.Option("--out", help="Folder to serve; made if absent.")
     ] = DEFAULT_OUT,
+    url: Annotated[
+        str,
+        typer.Option("--url", help="Where it will be served; names the card image for previews."),
+    ] = "",
 ) -> None:
     """Write the page, its exports, figures and records, a card image and .nojekyll.
 
@@ -26,5 +30,5 @@ def publish(
     from harness.leaderboard import page, publishing
 
     publishing.refuse_foreign(out)
-    page.write(publishing.published_files(results), out)
+    page.write(publishing.published_files(results, url), out)
     typer.echo(f"Serve {out}, or look at {(out / page.PAGE).resolve().as_uri()}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -25,6 +27,9 @@ def report(
     protocol: Annotated[
         str | None, typer.Option("--protocol", help="Only this protocol: name or start of hash.")
     ] = None,
+    machine: Annotated[
+        str | None, typer.Option("--machine", help="Only this machine, by its name.")
+    ] = None,
     pdf: Annotated[bool, typer.Option("--pdf", help="Write each figure as PDF, too.")] = False,
 ) -> None:
     """Write index.html, leaderboard.csv, leaderboard.json, table1.tex and the figures.
@@ -34,7 +39,14 @@ def report(
     """
     from harness.leaderboard import page
 
-    files = page.render(results, dataset=dataset, protocol=protocol, pdf=pdf)
+    files = page.render(
+        results,
+        dataset=dataset,
+        protocol=protocol,
+        machine=machine,
+        link=_link(results, out),
+        pdf=pdf,
+    )
     if not check:
         page.write(files, out)
         typer.echo(f"The leaderboard is {(out / page.PAGE).resolve().as_uri()}")
@@ -48,3 +60,9 @@ def report(
         )
         raise typer.Exit(EXIT_SOME_CELLS_FAILED)
     typer.echo(f"{out / page.PAGE} is what the records in {results} give.")
+
+
+def _link(results: Path, out: Path) -> str:
+    """The way from the page to the folder that holds the results folder, as a URL."""
+    way = Path(os.path.relpath(results.resolve().parent, out.resolve())).as_posix()
+    return "" if way == "." else f"{quote(way)}/"

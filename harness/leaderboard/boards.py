@@ -7,7 +7,6 @@ found under other conditions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -18,9 +17,10 @@ import pandas as pd
 from harness import registry
 from harness.errors import RecordError, UsageError
 from harness.leaderboard.columns import COLUMNS, MEMORY, Column
-from harness.leaderboard.rows import Cell, Row, rows_of, todo_row
+from harness.leaderboard.rows import SEPARATOR, Cell, Row, rows_of, todo_row
 from harness.record_schema import Machine, Record
 from harness.records import StoredRecord
+from harness.scores import choose, declared
 
 MAX_BOARDS = 12
 
@@ -59,15 +59,19 @@ def build_boards(
     *,
     dataset: str | None = None,
     protocol: str | None = None,
+    machine: str | None = None,
 ) -> list[Board]:
     """Group records into boards, largest first, and make their rows.
 
-    `dataset` and `protocol` keep only the boards of that name, or whose hash begins so. Raises
+    `dataset` and `protocol` keep only the boards of that name, or whose hash begins so, `machine`
+    those of that name. Raises
     `UsageError` where that leaves none and `RecordError` where a name is unsafe.
     """
-    chosen = [s for s in stored if _chosen(s.record, dataset, protocol)]
+    known = list(stored)
+    wanted = {"dataset": dataset, "protocol": protocol, "machine": machine}
+    chosen = choose(known, dataset=dataset or "", protocol=protocol or "", machine=machine or "")
     if not chosen:
-        raise UsageError(_nothing(list(stored), dataset, protocol))
+        raise UsageError(_nothing(known, wanted))
     for item in chosen:
         _check_names(item)
     chosen.sort(key=lambda item: (_identity(item.record), _place(item.record)))
@@ -75,7 +79,7 @@ def build_boards(
     if len(groups) > MAX_BOARDS:
         raise UsageError(
             f"the records make {len(groups)} tables (data set × protocol × machine) and a page "
-            f"holds {MAX_BOARDS}: choose with --dataset or --protocol."
+            f"holds {MAX_BOARDS}: choose with --dataset, --protocol or --machine."
         )
     boards = [_board(items, galleries) for items in groups]
     return sorted(boards, key=lambda board: (-len(board.records), board.id))
@@ -94,39 +98,37 @@ def _place(record: Record) -> tuple[str, int, str, int]:
     return record.key.network, position, backend, record.key.seed
 
 
-def _chosen(record: Record, dataset: str | None, protocol: str | None) -> bool:
-    key = record.key
-    return (dataset is None or dataset == key.dataset or _begins(key.dataset_hash, dataset)) and (
-        protocol is None or protocol == key.protocol or _begins(key.protocol_hash, protocol)
-    )
-
-
-def _begins(digest: str, start: str) -> bool:
-    return len(start) >= 4 and digest.startswith(start)
-
-
-def _nothing(stored: list[StoredRecord], dataset: str | None, protocol: str | None) -> str:
+def _nothing(stored: list[StoredRecord], wanted: Mapping[str, str | None]) -> str:
     if not stored:
         return "there are no records to report: start with `fetalbench run`."
-    for what, wanted in (("dataset", dataset), ("protocol", protocol)):
-        known = sorted({getattr(item.record.key, what) for item in stored})
-        if wanted is not None and wanted not in known:
-            close = get_close_matches(wanted, known, n=1, cutoff=0.4)
+    for what, name in wanted.items():
+        known = sorted({_names(item.record)[what] for item in stored})
+        if name is not None and name not in known:
+            close = get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-            return f"no record has the {what} {wanted!r}: {hint}"
-    return f"no record has both the dataset {dataset!r} and the protocol {protocol!r}."
+            return f"no record has the {what} {name!r}: {hint}"
+    asked = [f"the {what} {name!r}" for what, name in wanted.items() if name is not None]
+    return f"no record has {' and '.join(asked)} together."
 
 
-def _check_names(item: StoredRecord) -> None:
-    key = item.record.key
-    names = {
+def _names(record: Record) -> dict[str, str]:
+    key = record.key
+    return {
         "network": key.network,
         "backend": key.backend,
         "dataset": key.dataset,
         "protocol": key.protocol,
-        "machine": item.record.provenance.machine.name,
+        "machine": record.provenance.machine.name,
     }
-    for what, name in names.items():
+
+
+def _check_names(item: StoredRecord) -> None:
+    names = {
+        *_names(item.record).items(),
+        *(("plan", entry.plan) for entry in item.record.latency),
+        *(("precision", entry.precision) for entry in item.record.latency),
+    }
+    for what, name in sorted(names):
         try:
             registry.check_name(name, what)
         except UsageError as error:
@@ -147,7 +149,7 @@ def _board(items: list[StoredRecord], galleries: Mapping[tuple[str, str], pd.Dat
     )
     dataset = f"{key.dataset}-{key.dataset_hash[:8]}"
     protocol = f"{key.protocol}-{key.protocol_hash[:8]}"
-    identity = re.sub(r"[^a-z0-9-]+", "-", f"{dataset}--{protocol}--{machine.name}")
+    identity = SEPARATOR.join((dataset, protocol, machine.name))
     return Board(
         id=identity,
         dataset=key.dataset,
@@ -158,57 +160,50 @@ def _board(items: list[StoredRecord], galleries: Mapping[tuple[str, str], pd.Dat
         machine=machine,
         machine_title=f"{machine.gpu or machine.processor}, {machine.cores} cores",
         cells=cells,
-        rows=tuple(replace(row, id=f"{identity}--{row.id}") for row in rows),
+        rows=tuple(replace(row, id=f"{identity}{SEPARATOR}{row.id}") for row in rows),
         columns=columns_of(rows),
         gallery=galleries.get((dataset, protocol)),
     )
 
 
 def _todo(cells: tuple[Cell, ...]) -> list[Row]:
-    """Cells that the records' grid asks for and that none of them is.
-
-    The grid is the protocol's where it names networks or backends; where it does not, it is every
-    network that was run in a framework times every framework that was used.
-    """
+    """Cells that the records' grid asks for and that none of them is."""
     titles = {cell.network: cell.title for cell in cells}
     done = {(cell.network, cell.backend) for cell in cells}
-    trained = [cell for cell in cells if cell.backend != "numpy"]
-    networks = {cell.network for cell in trained}
-    backends = {cell.backend for cell in trained}
-    for record in (record for cell in cells for record in cell.records):
-        grid = record.protocol.get("grid")
-        if isinstance(grid, dict):
-            networks |= {str(n) for n in grid.get("networks") or () if n not in titles}
-            backends |= {str(b) for b in grid.get("backends") or () if b != "numpy"}
+    asked = declared([stored for cell in cells for stored in cell.stored])
     return [
         todo_row(network, titles.get(network, network), backend)
-        for network in sorted(networks)
-        for backend in sorted(backends)
+        for backend, networks in asked.items()
+        for network in networks
         if (network, backend) not in done
     ]
 
 
 def _by_accuracy(row: Row) -> tuple:
-    """Best mean Dice first; equal accuracy by latency; what failed or is to do comes last."""
-    dice = row.values.get("normal_dice") or row.values.get("challenging_dice")
-    latency = row.values.get("end_to_end_p50_ms")
+    """Best mean Dice first; equal accuracy by latency; what has no scores comes last."""
+    dice, hard = row.number("normal_dice"), row.number("challenging_dice")
+    score = hard if dice is None else dice
+    latency = row.number("end_to_end_p50_ms")
     return (
-        row.status != "ok",
+        score is None,
         row.status == "todo",
-        -(dice.number if dice and dice.number is not None else -1),
-        latency.number if latency and latency.number is not None else float("inf"),
+        -(score or 0.0),
+        float("inf") if latency is None else latency,
         row.id,
     )
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Columns that hold a number somewhere; of the memory quantities the first is shown."""
+    """Columns that hold a number somewhere; of the memory quantities one is shown.
 
-    def known(key: str) -> bool:
-        return any(key in row.values and row.values[key].number is not None for row in rows)
+    It is the one that most rows know, the first of several: what one row alone knows compares
+    nothing.
+    """
 
-    keys = [f"{key.removesuffix('_bytes')}_mib" for key in MEMORY]
-    memory = next((key for key in keys if known(key)), None)
+    def known(key: str) -> int:
+        return sum(row.number(key) is not None for row in rows)
+
+    memory = max((f"{key.removesuffix('_bytes')}_mib" for key in MEMORY), key=known)
     return tuple(
         replace(column, shown=column.shown or column.key == memory)
         for column in COLUMNS

@@ -21,13 +21,14 @@ class Column:
     better: Literal["higher", "lower"] | None = None
     shown: bool = False
     published: bool = False
+    interval: str = ""  # what lies between the two ends that its values may have
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
     """One value of a row. `number` is in the column's unit; None has its reason in `note`.
 
-    `interval` is a 95 % confidence interval in the same unit, `below` a second, smaller line.
+    `interval` is a 95 % interval in the same unit, `below` a second, smaller line.
     """
 
     number: float | None
@@ -75,7 +76,8 @@ def _accuracy(set_name: str) -> list[Column]:
     brain = "mean over slices with brain"
     return [
         column("rank", "Rank", "Rank by mean Dice over subjects within the backend, with its 95 % "
-               "interval and tiers", better="lower", shown=True),
+               "interval and tiers", better="lower", shown=True, interval="rank over resampled "
+               "subjects"),
         column("dice", "Dice %", f"Dice of the brain, {brain}", better="higher", shown=True),
         column("iou", "IoU %", f"IoU of the brain, {brain}", better="higher"),
         column("nsd", "NSD %", f"Surface Dice at the protocol's tolerance, {brain}",
@@ -87,9 +89,15 @@ def _accuracy(set_name: str) -> list[Column]:
         column("false_alarm", "False alarms", "Slices without brain in which one was found",
                better="lower"),
         column("subject_dice", "Dice, subjects %", "Dice of the brain, mean over subjects",
-               better="higher"),
+               better="higher", interval="mean over subjects"),
+        column("volume_dice", "Dice, volumes %", "Dice of each stack's pooled voxels, mean over "
+               "stacks and then subjects", better="higher"),
         column("dice_all", "Dice, all slices %", "Dice of the brain, mean over all slices",
                better="higher"),
+        column("nsd_all", "NSD, all slices %", "Surface Dice, mean over all slices",
+               better="higher"),
+        column("hd95_mm_all", "HD95, all slices mm", "95th-percentile Hausdorff distance, mean "
+               "over all slices; a false alarm counts as the image's diagonal", better="lower"),
         column("paper_dice", "aDice %", "Mean of background's and brain's Dice, as in the paper",
                better="higher"),
         column("published_dice", "aDice % (paper)", "Dice printed in the paper", published=True),
@@ -117,6 +125,7 @@ def _latency() -> list[Column]:
                     title=f"{name}, batch 1, {text}",
                     better="lower",
                     shown=quantity == "end_to_end",
+                    interval="median over processes" if key == "p50_ms" else "",
                 )
             )
     group = columns[-1].group

@@ -26,7 +26,7 @@ def training_curves(board: Board) -> list[Drawing]:
     trained: dict[str, dict[str, StoredRecord]] = {}
     networks = list(dict.fromkeys(row.network for row in board.rows))[:MAX_LINES]
     for cell in board.cells:
-        for stored in cell.finished:
+        for stored in cell.scored:
             training = stored.record.training
             own = training is not None and training.weights_from == cell.backend
             if own and cell.network in networks and "history.parquet" in stored.record.files:

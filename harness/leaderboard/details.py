@@ -41,6 +41,7 @@ class RowDetails:
     row: Row
     seeds: tuple[SeedDetails, ...]
     batches: tuple[tuple[str, ...], ...]
+    numbers: tuple[tuple[str, str, str], ...]
 
 
 def environments(board: Board) -> tuple[dict[str, str], list[Environment]]:
@@ -55,8 +56,10 @@ def environments(board: Board) -> tuple[dict[str, str], list[Environment]]:
     return labels, found
 
 
-def details(board: Board, labels: dict[str, str], results: Path) -> list[RowDetails]:
-    """The details of every row that has a record."""
+def details(
+    board: Board, labels: dict[str, str], results: Path, *, brief: bool = False
+) -> list[RowDetails]:
+    """The details of every row that has a record; `brief` says of a record only where it is."""
     return [
         RowDetails(
             row=row,
@@ -69,15 +72,25 @@ def details(board: Board, labels: dict[str, str], results: Path) -> list[RowDeta
                         Path(results.resolve().name) / stored.folder.relative_to(results)
                     ).as_posix(),
                     environment=labels[_identity(stored.record.provenance)],
-                    facts=_facts(stored.record),
+                    facts=() if brief else _facts(stored.record),
                 )
                 for stored in row.cell.stored
             ),
-            batches=_batches(row),
+            batches=() if brief else _batches(row),
+            numbers=() if brief else _numbers(board, row),
         )
         for row in board.rows
         if row.cell
     ]
+
+
+def _numbers(board: Board, row: Row) -> tuple[tuple[str, str, str], ...]:
+    """Column, value and remark of each number of a row, and of each that is missing."""
+    return tuple(
+        (f"{column.group}, {column.label}", value.text, value.note)
+        for column in board.columns
+        if (value := row.values.get(column.key))
+    )
 
 
 def _identity(provenance: Provenance) -> str:

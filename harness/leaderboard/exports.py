@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.leaderboard.boards import Board
-from harness.leaderboard.columns import COLUMNS, MISSING
+from harness.leaderboard.columns import COLUMNS, MISSING, SETS, Column
 from harness.leaderboard.rows import Row
 
 JSON_SCHEMA_VERSION = 1
@@ -23,8 +23,9 @@ def table(boards: Sequence[Board], results: Path) -> list[dict[str, Any]]:
     return [
         _identity(board)
         | {name: getattr(row, name) for name in ROW_KEYS}
+        | {f"{set_name}_tiers": row.tiers.get(set_name, "") for set_name in SETS}
         | {"flags": "; ".join(row.flags)}
-        | {column.key: _number(row, column.key) for column in COLUMNS}
+        | {key: number for column in COLUMNS for key, number in _numbers(row, column).items()}
         | {"command": row.cell.records[0].command if row.cell else ""}
         | {"record": _path(row, results)}
         for board in boards
@@ -61,9 +62,14 @@ def _identity(board: Board) -> dict[str, str]:
     return {name: getattr(board, name) for name in IDENTITY_KEYS[:-1]} | machine
 
 
-def _number(row: Row, key: str) -> float | None:
-    value = row.values.get(key)
-    return value.number if value else None
+def _numbers(row: Row, column: Column) -> dict[str, float | None]:
+    """The number of a column and, where it has such, the ends of its interval."""
+    value = row.values.get(column.key)
+    numbers = {column.key: value.number if value else None}
+    if column.interval:
+        low, high = value.interval if value and value.interval else (None, None)
+        numbers |= {f"{column.key}_low": low, f"{column.key}_high": high}
+    return numbers
 
 
 def _path(row: Row, results: Path) -> str:
@@ -103,7 +109,7 @@ def _latex_table(board: Board) -> str:
     ]
     for row in board.rows:
         cells = [_cell(row, key) for key in _LATEX_KEYS]
-        if row.status != "ok":
+        if row.number(_LATEX_KEYS[0]) is None:
             cells[0] = _latex(row.status_title)
         name = [_latex(row.title), _latex(f"{row.backend_title} {row.plan}".strip())]
         lines.append(" & ".join([*name, *cells]) + r" \\")
@@ -119,6 +125,7 @@ def _cell(row: Row, key: str) -> str:
 
 
 def _latex(text: str) -> str:
+    """Text on one line: a break in a title would end the comment that it stands in."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"}
-    return "".join(special.get(char, char) for char in text)
+    return "".join(special.get(char, char) for char in " ".join(text.split()))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from math import isnan, nan
 
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -12,12 +14,15 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from harness.errors import RecordError
 from harness.leaderboard import palette
 from harness.leaderboard.boards import Board
 from harness.leaderboard.columns import SET_TITLES, SETS
 from harness.leaderboard.rows import STATUS_TITLES, Row, timed
 from harness.leaderboard.svg import EDGE, NETWORK, style, to_svg
+from harness.record_schema import Latency
 
+FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 # With more networks than this, only those on the Pareto front are named in the figure.
 MAX_LABELS = 25
 QUANTITY_TITLES = {"end_to_end": "end to end", "forward": "forward"}
@@ -27,7 +32,8 @@ QUANTITY_TITLES = {"end_to_end": "end to end", "forward": "forward"}
 class Drawing:
     """A figure of the page. `name` is also its file's name; `caption` is plain text.
 
-    `draw` makes the matplotlib figure anew, for other formats than `svg`.
+    `draw` makes the matplotlib figure anew, for other formats than `svg`. Raises `RecordError`
+    where a name that came from a record (a plan, a column) is no safe file name.
     """
 
     name: str
@@ -35,6 +41,13 @@ class Drawing:
     caption: str
     svg: str
     draw: Callable[[], Figure]
+
+    def __post_init__(self) -> None:
+        if not FILE_NAME.fullmatch(self.name):
+            raise RecordError(
+                f"a record asks for a figure called {self.name!r}, which is no safe file name: use "
+                "letters, digits, '.', '_' and '-' in names of plans and columns, and run again."
+            )
 
 
 def plain_number(value: float, _position: int | None = None) -> str:
@@ -70,8 +83,9 @@ def latency_versus_dice(board: Board) -> list[Drawing]:
         names = ", ".join(dict.fromkeys(f"{row.title} ({row.backend_title})" for row in best))
         caption = (
             f"Median {QUANTITY_TITLES[quantity]} latency of one slice (batch 1) against mean brain "
-            f"Dice over subjects, with its 95 % confidence interval. The dashed line is the Pareto "
-            f"front: no row is both faster and more accurate than {names}."
+            f"Dice over subjects, each with its 95 % confidence interval (of the latency over "
+            f"processes, where there are several). The dashed line is the Pareto front: no row is "
+            f"both faster and more accurate than {names}."
         )
 
         def draw(rows=rows, set_name=set_name) -> Figure:
@@ -128,6 +142,11 @@ def _scatter(
             titles[gid] = _hint(row, set_name, quantity)
             if interval := row.values[f"{set_name}_subject_dice"].interval:
                 axes.plot([x, x], interval, color=hues[row.network], linewidth=1, alpha=0.55)
+            if interval := row.values[f"{quantity}_p50_ms"].interval:
+                axes.plot(
+                    interval, [y, y], color=hues[row.network], linewidth=1, alpha=0.55,
+                    gid=f"{NETWORK}{row.network}/latency",
+                )  # fmt: skip
             axes.scatter(
                 [x], [y], color=hues[row.network], marker=marks[row.backend], s=58,
                 edgecolor=EDGE, linewidth=0.7, zorder=3, gid=gid,
@@ -227,7 +246,7 @@ def _backend_legend(axes: Axes, rows: list[Row], marks: dict[str, str]) -> None:
 def batch_sweep(board: Board) -> list[Drawing]:
     """Fig. 4: per-image time against batch size, one drawing a backend and plan.
 
-    A batch size that ran out of memory is a gap in its line, with a cross at the last that ran.
+    A batch size that has no valid latency is a gap in its line, with a cross at the last before it.
     """
     quantity = timed_quantity(board)
     plans: dict[tuple[str, str, str], list[Row]] = {}
@@ -238,10 +257,9 @@ def batch_sweep(board: Board) -> list[Drawing]:
     for (backend, plan, precision), rows in sorted(plans.items()):
         title = f"Time per slice and batch size, {rows[0].backend_title} ({plan}, {precision})"
         gaps = [
-            f"{row.title} from batch {batch} ({STATUS_TITLES[entry.status]})"
+            f"{row.title} at batch {batch} ({STATUS_TITLES[entry.status]})"
             for row in rows
-            if (failed := _first_failure(row, quantity))
-            for batch, entry in [failed]
+            for batch, entry in _failures(row, quantity)
         ]
         caption = f"Median {QUANTITY_TITLES[quantity]} time divided by the batch size. " + (
             f"Gaps, after a cross: {'; '.join(gaps)}." if gaps else "No batch size failed."
@@ -256,10 +274,15 @@ def batch_sweep(board: Board) -> list[Drawing]:
     return drawings
 
 
-def _first_failure(row: Row, quantity: str):
+def _failures(row: Row, quantity: str) -> list[tuple[int, Latency]]:
     assert row.cell is not None
     entries = timed(row.cell, row.plan, row.precision, quantity)
-    return next(((b, e) for b, e in sorted(entries.items()) if e.status != "ok"), None)
+    return [(batch, entry) for batch, entry in sorted(entries.items()) if entry.status != "ok"]
+
+
+def _per_slice(batch: int, entry: Latency) -> float:
+    """Milliseconds a slice, NaN (a gap in a line) where the batch size has no valid median."""
+    return entry.median_ms / batch if entry.status == "ok" and entry.median_ms else nan
 
 
 def _sweep(board: Board, rows: list[Row], quantity: str) -> Figure:
@@ -273,15 +296,20 @@ def _sweep(board: Board, rows: list[Row], quantity: str) -> Figure:
             assert row.cell is not None
             entries = sorted(timed(row.cell, row.plan, row.precision, quantity).items())
             batches |= {batch for batch, _ in entries}
-            line = [(b, e.median_ms / b) for b, e in entries if e.status == "ok" and e.median_ms]
-            if not line:
+            x = [batch for batch, _ in entries]
+            y = [_per_slice(batch, entry) for batch, entry in entries]
+            known = [place for place, value in enumerate(y) if not isnan(value)]
+            if not known:
                 continue
-            x, y = zip(*line, strict=True)
             gid = f"{NETWORK}{row.network}/line"
             axes.plot(x, y, color=hues[row.network], marker="o", markersize=4, gid=gid)
-            if _first_failure(row, quantity):
-                axes.plot(x[-1:], y[-1:], "x", color=hues[row.network], markersize=10, mew=2)
-            ends.append((x[-1], y[-1], row))
+            # A cross at the last batch size that ran before each gap.
+            last = [place for place in known if place + 1 < len(y) and isnan(y[place + 1])]
+            axes.plot(
+                [x[place] for place in last], [y[place] for place in last], "x",
+                color=hues[row.network], markersize=10, mew=2, gid=f"{NETWORK}{row.network}/gaps",
+            )  # fmt: skip
+            ends.append((x[known[-1]], y[known[-1]], row))
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(sorted(batches), [str(batch) for batch in sorted(batches)])

@@ -52,6 +52,7 @@ class OverlayRow:
 
     network: str
     title: str
+    backend: str
     backend_title: str
     panels: tuple[Panel | None, ...]
 
@@ -91,14 +92,14 @@ def _one_backend_each(board: Board) -> list[Cell]:
     """The first backend in which each network has predictions, best network first."""
     found: dict[str, Cell] = {}
     for cell in board.cells:
-        if cell.finished and "predictions.parquet" in cell.finished[0].record.files:
+        if cell.scored and "predictions.parquet" in cell.scored[0].record.files:
             found.setdefault(cell.network, cell)
     order = dict.fromkeys(row.network for row in board.rows)
     return [found[network] for network in order if network in found]
 
 
 def _scores(cell: Cell) -> pd.DataFrame:
-    return cell.finished[0].slices()[[*KEY, "dice", "brain_pixels"]]
+    return cell.scored[0].slices()[[*KEY, "dice", "brain_pixels"]]
 
 
 def _choose(scores: pd.DataFrame, available: pd.Index) -> list[tuple[str, tuple]]:
@@ -162,7 +163,7 @@ def _shown(
 
 
 def _row(cell: Cell, keys: list[tuple], windows: list[tuple[slice, slice]]) -> OverlayRow:
-    predictions = cell.finished[0].predictions().set_index(KEY)
+    predictions = cell.scored[0].predictions().set_index(KEY)
     dice = _scores(cell).set_index(KEY)["dice"]
     panels: list[Panel | None] = []
     for key, window in zip(keys, windows, strict=True):
@@ -171,12 +172,14 @@ def _row(cell: Cell, keys: list[tuple], windows: list[tuple[slice, slice]]) -> O
             continue
         mask = _mask(predictions.loc[key])
         beyond = int(mask.sum() - mask[window].sum())
-        note = f", {beyond} pixels beyond the window" if beyond else ""
+        noun = "pixel" if beyond == 1 else "pixels"
+        note = f", {beyond} {noun} beyond the window" if beyond else ""
         text = f"Dice {100 * dice.loc[key]:.1f} %" if mask.any() else "missed"
         panels.append(Panel(path=outline(mask[window]), caption=text + note))
     return OverlayRow(
         network=cell.network,
         title=cell.title,
+        backend=cell.backend,
         backend_title=backend_title(cell.backend),
         panels=tuple(panels),
     )

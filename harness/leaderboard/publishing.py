@@ -6,12 +6,13 @@ import io
 import textwrap
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from harness.errors import UsageError
-from harness.leaderboard import palette
+from harness.leaderboard import manifest, palette
 from harness.leaderboard.boards import build_boards
 from harness.leaderboard.page import render
 from harness.leaderboard.standings import with_standings
@@ -23,13 +24,16 @@ CARD_PIXELS = (1200, 630)
 DPI = 100
 
 
-def published_files(results: Path) -> dict[str, bytes]:
+def published_files(results: Path, url: str = "") -> dict[str, bytes]:
     """The report with links to records inside the folder, the records' JSON, and the card.
 
-    Masks, samples and weights stay behind: the page shows what it needs of them. Raises
-    `RecordError` and `UsageError`.
+    Masks, samples and weights stay behind: the page shows what it needs of them. `url` is where the
+    folder will be served; with it the page names its card, which previews of links ask for by its
+    whole address. Raises `RecordError` and `UsageError`.
     """
-    files = render(results, link="")
+    if url and not urlsplit(url).netloc:
+        raise UsageError(f"--url {url!r}: expected an address like https://example.org/board.")
+    files = render(results, link="", url=f"{url.rstrip('/')}/" if url else "")
     name = results.resolve().name
     for stored in load_records(results):
         path = stored.folder / "record.json"
@@ -37,7 +41,7 @@ def published_files(results: Path) -> dict[str, bytes]:
     # Without it GitHub Pages would pass the folder through Jekyll.
     files[".nojekyll"] = b""
     files[CARD] = card(results)
-    return files
+    return files | {manifest.MANIFEST: manifest.listing(files)}
 
 
 def card(results: Path) -> bytes:
@@ -63,6 +67,8 @@ def card(results: Path) -> bytes:
 
 def refuse_foreign(out: Path) -> None:
     """Raise `UsageError` where `out` holds something else than an earlier publication."""
+    if out.exists() and not out.is_dir():
+        raise UsageError(f"{out}: is a file; choose a folder with --out.")
     if out.exists() and any(out.iterdir()) and not (out / ".nojekyll").exists():
         raise UsageError(
             f"{out}: holds files that `fetalbench publish` did not write; choose an empty folder "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
@@ -20,6 +20,7 @@ from harness.leaderboard.columns import (
 )
 from harness.record_schema import Latency, Record, SetScores
 from harness.records import StoredRecord
+from harness.scores import is_scored, lost_seeds
 
 STATUS_TITLES = {
     "ok": "ok",
@@ -34,6 +35,8 @@ STATUS_TITLES = {
 }
 PLAN_ORDER = ("forward", "end_to_end")
 MIB = 2**20
+# In no name that a record may use, so that joined names stay apart ("a-b" and "c", "a" and "b-c").
+SEPARATOR = "~"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +54,18 @@ class Cell:
 
     @property
     def finished(self) -> list[StoredRecord]:
-        """The seeds that ended well."""
+        """The seeds that ended well: those whose latency and memory may be shown."""
         return [stored for stored in self.stored if stored.record.status == "ok"]
+
+    @property
+    def scored(self) -> list[StoredRecord]:
+        """The seeds with scores, whatever became of their latency."""
+        return [stored for stored in self.stored if is_scored(stored)]
+
+    @property
+    def lost(self) -> list[StoredRecord]:
+        """Seeds that ended without scores where others have some; they count as the worst."""
+        return lost_seeds(self.stored)
 
     @property
     def title(self) -> str:
@@ -77,14 +90,20 @@ class Row:
     flags: tuple[str, ...] = ()
     stamp: str = ""
     values: dict[str, Value] = field(default_factory=dict)
+    tiers: dict[str, str] = field(default_factory=dict)
     cell: Cell | None = None
+
+    def number(self, key: str) -> float | None:
+        """The number of a column, None where there is none."""
+        value = self.values.get(key)
+        return value.number if value else None
 
 
 def rows_of(cell: Cell) -> list[Row]:
     """The rows of a cell: one an execution plan that was timed, or one without a plan."""
     accuracy = _accuracy(cell) | _cost(cell) | _published(cell.network)
     plans = _plans(cell.finished) or [("", "")]
-    first = (cell.finished or cell.stored)[0].record
+    first = (cell.finished or cell.scored or cell.stored)[0].record
     failed = [stored.record for stored in cell.stored if stored.record.status != "ok"]
     reason = " ".join(
         f"Seed {r.key.seed}: {r.reason or STATUS_TITLES[r.status]}"
@@ -97,7 +116,7 @@ def rows_of(cell: Cell) -> list[Row]:
         timed, stamp = _timed(cell, plan, precision)
         rows.append(
             Row(
-                id="-".join(part for part in (cell.network, cell.backend, plan, precision) if part),
+                id=_row_id(cell.network, cell.backend, plan, precision),
                 network=cell.network,
                 title=cell.title,
                 backend=cell.backend,
@@ -119,7 +138,7 @@ def rows_of(cell: Cell) -> list[Row]:
 def todo_row(network: str, title: str, backend: str) -> Row:
     """The row of a cell that the plan asks for and that has no record."""
     return Row(
-        id=f"{network}-{backend}",
+        id=_row_id(network, backend),
         network=network,
         title=title,
         backend=backend,
@@ -129,6 +148,10 @@ def todo_row(network: str, title: str, backend: str) -> Row:
         reason="No record yet: this cell has not been run.",
         values=_published(network),
     )
+
+
+def _row_id(*names: str) -> str:
+    return SEPARATOR.join(name for name in names if name)
 
 
 def backend_title(name: str) -> str:
@@ -150,8 +173,11 @@ def _flags(cell: Cell) -> tuple[str, ...]:
     trained = {r.training.weights_from for r in cell.records if r.training}
     if foreign := sorted(trained - {cell.backend}):
         flags.append(f"weights from {' and '.join(map(backend_title, foreign))}")
-    if len(cell.finished) < len(cell.stored) and cell.finished:
-        flags.append(f"{len(cell.finished)} of {len(cell.stored)} seeds")
+    if cell.lost:
+        flags.append(
+            f"{len(cell.stored) - len(cell.lost)} of {len(cell.stored)} seeds; the others count as "
+            "the worst"
+        )
     elif len(cell.stored) > 1:
         flags.append(f"{len(cell.stored)} seeds")
     return tuple(flags)
@@ -162,48 +188,78 @@ def _plans(finished: Sequence[StoredRecord]) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _over_seeds(records: Iterable[Record], set_name: str, name: str) -> tuple[float | None, str]:
-    """Mean of a score over seeds, and the seeds' values as a note where there are several."""
-    found = {r.key.seed: getattr(r.scores[set_name], name) for r in records if set_name in r.scores}
-    known = {seed: value for seed, value in found.items() if value is not None}
-    if not known:
+def _over_seeds(cell: Cell, set_name: str, name: str) -> tuple[float | None, str]:
+    """Mean of a score over seeds, and the seeds' values as a note where there are several.
+
+    A seed that ended without scores has the worst value (statistics, 3): were it left out, a
+    network that diverges now and then would look as good as one that never does.
+    """
+    scores = [r.scores[set_name] for r in _scored(cell) if set_name in r.scores]
+    if not scores or getattr(scores[0], name) is None:
         return None, ""
-    note = ""
-    if len(known) > 1:
+    worst = _worst(scores[0], name)
+    if cell.lost and worst is None:
+        return None, ""
+    found, notes = [], []
+    for record in cell.records:
+        if set_name in record.scores:
+            value, said = getattr(record.scores[set_name], name), ""
+        elif record.status == "ok":
+            continue
+        else:
+            value, said = worst, f" ({STATUS_TITLES[record.status]}, counts as the worst)"
+        if value is None:
+            continue
+        found.append(value)
         scale = 1 if name in _COUNTS or name.endswith("_mm") else 100
-        note = "; ".join(f"seed {seed}: {scale * value:.2f}" for seed, value in known.items())
-    return fmean(known.values()), note
+        notes.append(f"seed {record.key.seed}: {scale * value:.2f}{said}")
+    return fmean(found), "; ".join(notes) if len(notes) > 1 else ""
 
 
 _COUNTS = ("missed", "false_alarm")
 
 
+def _worst(scores: SetScores, name: str) -> float | None:
+    """What a seed without scores counts as; None for a distance, whose worst the record lacks."""
+    if name == "missed":
+        return scores.slices_with_brain
+    if name == "false_alarm":
+        return scores.slices - scores.slices_with_brain
+    return None if name.endswith("_mm") else 0.0
+
+
+def _scored(cell: Cell) -> list[Record]:
+    return [stored.record for stored in cell.scored]
+
+
 def _accuracy(cell: Cell) -> dict[str, Value]:
-    records = [stored.record for stored in cell.finished]
     values: dict[str, Value] = {}
     for set_name in SETS:
-        scores = next((r.scores[set_name] for r in records if set_name in r.scores), None)
+        why = _why_none(cell, set_name)
         for name in ("dice", "iou", "nsd", "subject_dice", "dice_all", "paper_dice", "paper_iou"):
-            number, note = _over_seeds(records, set_name, name)
-            values[f"{set_name}_{name}"] = per_cent(number, note, _why_none(cell, set_name))
-        number, note = _over_seeds(records, set_name, "hd95_mm")
-        values[f"{set_name}_hd95_mm"] = rounded(number, 1, note, _why_none(cell, set_name))
+            number, note = _over_seeds(cell, set_name, name)
+            values[f"{set_name}_{name}"] = per_cent(number, note, why)
+        number, note = _over_seeds(cell, set_name, "hd95_mm")
+        values[f"{set_name}_hd95_mm"] = rounded(number, 1, note, why)
         for name in _COUNTS:
-            values[f"{set_name}_{name}"] = _count(cell, set_name, name, scores)
+            values[f"{set_name}_{name}"] = _count(cell, set_name, name)
     return values
 
 
 def _why_none(cell: Cell, set_name: str) -> str:
-    if not cell.finished:
-        return cell.records[0].reason or STATUS_TITLES[cell.records[0].status]
+    if cell.lost:
+        return "a seed ended without scores, and its worst distance is not known"
+    if not cell.scored:
+        first = cell.records[0]
+        return first.reason or STATUS_TITLES[first.status]
     return f"not scored on the {set_name} set"
 
 
-def _count(cell: Cell, set_name: str, name: str, scores: SetScores | None) -> Value:
-    records = [stored.record for stored in cell.finished]
-    number, note = _over_seeds(records, set_name, name)
-    if number is None or scores is None:
+def _count(cell: Cell, set_name: str, name: str) -> Value:
+    number, note = _over_seeds(cell, set_name, name)
+    if number is None:
         return absent(_why_none(cell, set_name))
+    scores = next(r.scores[set_name] for r in _scored(cell) if set_name in r.scores)
     brain = scores.slices_with_brain
     of = brain if name == "missed" else scores.slices - brain
     kind = "slices with brain" if name == "missed" else "slices without brain"
@@ -213,8 +269,7 @@ def _count(cell: Cell, set_name: str, name: str, scores: SetScores | None) -> Va
 
 
 def _cost(cell: Cell) -> dict[str, Value]:
-    records = [stored.record for stored in cell.finished]
-    record = next(iter(records), cell.records[0])
+    record = (cell.finished or cell.scored or cell.stored)[0].record
     values: dict[str, Value] = {}
     cost, why = record.cost, record.cost_reason or record.reason or "not counted"
     values["parameters"] = rounded(cost.trainable_parameters if cost else None, 0, none=why)
@@ -249,17 +304,23 @@ def _published(network: str) -> dict[str, Value]:
     }
 
 
-def timed(cell: Cell, plan: str, precision: str, quantity: str) -> dict[int, Latency]:
-    """Latency by batch size, of the lowest seed that has the plan: seeds are never averaged."""
+def timed_seed(cell: Cell, plan: str, precision: str, quantity: str) -> StoredRecord | None:
+    """The record behind a row's latencies: the lowest seed that has the plan; never an average."""
     for stored in cell.finished:
-        found = {
-            entry.batch: entry
-            for entry in stored.record.latency
-            if (entry.plan, entry.precision, entry.quantity) == (plan, precision, quantity)
-        }
-        if found:
-            return found
-    return {}
+        if any(_is(entry, plan, precision, quantity) for entry in stored.record.latency):
+            return stored
+    return None
+
+
+def timed(cell: Cell, plan: str, precision: str, quantity: str) -> dict[int, Latency]:
+    """Latency by batch size, of the seed that `timed_seed` names; empty where none has the plan."""
+    stored = timed_seed(cell, plan, precision, quantity)
+    entries = stored.record.latency if stored else []
+    return {entry.batch: entry for entry in entries if _is(entry, plan, precision, quantity)}
+
+
+def _is(entry: Latency, plan: str, precision: str, quantity: str) -> bool:
+    return (entry.plan, entry.precision, entry.quantity) == (plan, precision, quantity)
 
 
 def _timed(cell: Cell, plan: str, precision: str) -> tuple[dict[str, Value], str]:
@@ -267,25 +328,37 @@ def _timed(cell: Cell, plan: str, precision: str) -> tuple[dict[str, Value], str
     stamp = ""
     for quantity in PLAN_ORDER:
         entry = timed(cell, plan, precision, quantity).get(1)
-        if entry is None:
-            why = cell.records[0].reason if not cell.finished else None
-            for key in ("p50_ms", "p90_ms"):
-                values[f"{quantity}_{key}"] = absent(why or "not measured at batch size 1")
-            continue
-        text = STATUS_TITLES[entry.status] if entry.status != "ok" else "–"
-        why = entry.reason or "unknown"
-        note = f"{entry.queries} queries, {entry.profile} profile"
-        for key, number in (("p50_ms", entry.median_ms), ("p90_ms", entry.p90_ms)):
-            value = significant(number, note)
-            values[f"{quantity}_{key}"] = absent(why, text) if number is None else value
-        if quantity == "forward":
-            values["first_call_ms"] = significant(entry.first_call_ms, note, why)
-            values["compile_ms"] = significant(entry.compile_ms, note, "nothing is compiled ahead")
-            spread = f"± {entry.std_ms:.2f} ms; {note}" if entry.std_ms is not None else note
-            values["forward_mean_ms"] = significant(entry.mean_ms, spread, why)
-        if entry.status == "ok" and not entry.publishable:
+        values |= _latency_values(quantity, entry, cell)
+        if entry is not None and entry.status == "ok" and not entry.publishable:
             stamp = _stamp(entry)
     return values, stamp
+
+
+_FORWARD_KEYS = ("first_call_ms", "compile_ms", "forward_mean_ms")
+
+
+def _latency_values(quantity: str, entry: Latency | None, cell: Cell) -> dict[str, Value]:
+    """The columns of one quantity. What was measured and then rejected is a status, no number."""
+    keys = [f"{quantity}_p50_ms", f"{quantity}_p90_ms"]
+    keys += _FORWARD_KEYS if quantity == "forward" else ()
+    if entry is None:
+        why = cell.records[0].reason if not cell.finished else None
+        return {key: absent(why or "not measured at batch size 1") for key in keys}
+    if entry.status != "ok":
+        title = STATUS_TITLES[entry.status]
+        return {key: absent(entry.reason or title, title) for key in keys}
+    why = entry.reason or "unknown"
+    note = f"{entry.queries} queries, {entry.profile} profile"
+    values = {
+        f"{quantity}_p50_ms": significant(entry.median_ms, note, why),
+        f"{quantity}_p90_ms": significant(entry.p90_ms, note, entry.reason or "too few queries"),
+    }
+    if quantity == "forward":
+        spread = f"± {entry.std_ms:.2f} ms; {note}" if entry.std_ms is not None else note
+        values["first_call_ms"] = significant(entry.first_call_ms, note, why)
+        values["compile_ms"] = significant(entry.compile_ms, note, "nothing is compiled ahead")
+        values["forward_mean_ms"] = significant(entry.mean_ms, spread, why)
+    return values
 
 
 def _stamp(entry: Latency) -> str:

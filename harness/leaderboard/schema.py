@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.leaderboard.columns import COLUMNS
+from harness.leaderboard.columns import COLUMNS, SETS
 from harness.leaderboard.exports import IDENTITY_KEYS, JSON_SCHEMA_VERSION, ROW_KEYS
 
 TEXTS = {
@@ -33,7 +33,24 @@ def export_schema() -> dict[str, Any]:
         key: {"type": "string", "description": TEXTS[key]}
         for key in (*IDENTITY_KEYS, *ROW_KEYS, "flags", "command", "record")
     }
-    numbers = {c.key: {"type": ["number", "null"], "description": c.title} for c in COLUMNS}
+    texts |= {
+        f"{set_name}_tiers": {
+            "type": "string",
+            "description": f"tiers within the backend, {set_name} set, separated by commas; "
+            "networks that share one are not told apart",
+        }
+        for set_name in SETS
+    }
+    described = {c.key: c.title for c in COLUMNS}
+    described |= {
+        f"{c.key}_{end}": f"{end}er end of the 95 % interval of the {c.interval}"
+        for c in COLUMNS
+        if c.interval
+        for end in ("low", "high")
+    }
+    numbers = {
+        key: {"type": ["number", "null"], "description": text} for key, text in described.items()
+    }
     column = {
         "group": {"type": "string"},
         "title": {"type": "string"},

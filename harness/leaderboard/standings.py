@@ -4,49 +4,44 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-import numpy as np
 import pandas as pd
 
 from harness import registry
 from harness.errors import DataError
+from harness.leaderboard import from_slices
 from harness.leaderboard.boards import Board, columns_of
 from harness.leaderboard.columns import SETS, Value
 from harness.leaderboard.rows import Row, backend_title
-from harness.metrics.aggregation import subject_means
 from harness.record_schema import Record
+from harness.scores import declared, is_scored, slice_table
 from harness.statistics.comparison import compare
-from harness.statistics.intervals import resampled_means
-from harness.statistics.ranks import RANK_RESAMPLES, competition_ranks
-from harness.statistics.results import Comparison, Family, Standing
+from harness.statistics.results import Family, Standing
 from harness.statistics.spread import variance_split
 
-NEEDED = ["set", "subject", "stack", "slice", "dice", "paper_dice", "brain_pixels"]
+NEEDED = ("slice", "paper_dice", *from_slices.COLUMNS)
 # All pairs of more networks than this would be a table that nobody reads.
 MAX_NETWORKS = 40
 
 
 @dataclass(frozen=True, kw_only=True)
-class RankChances:
-    """A network's probability of each rank, best first, over resampled subjects."""
-
-    title: str
-    chances: tuple[float, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
 class FamilyView:
-    """One family, its networks best first, with the chances of their ranks."""
+    """One family of comparisons: a test set in one backend."""
 
     backend: str
     backend_title: str
     set_name: str
     family: Family
-    chances: tuple[RankChances, ...]
 
     @property
     def names(self) -> list[str]:
-        """The networks by title, best first."""
+        """The networks that have scores, by title, best first."""
         return [standing.name for standing in self.family.standings]
+
+    @property
+    def absent(self) -> list[str]:
+        """Networks that were to be compared and have no scores: they count in the family."""
+        paired = {name for pair in self.family.pairs for name in (pair.a, pair.b)}
+        return sorted(paired - set(self.names))
 
     @property
     def compares(self) -> bool:
@@ -80,47 +75,75 @@ class Standings:
 def with_standings(board: Board) -> tuple[Board, Standings]:
     """The board with ranks, tiers and intervals in its rows, and what they come from."""
     names = _display_names(board)
-    slices = _slices(board, names)
-    if slices is None:
+    stored = [item for cell in board.cells for item in cell.stored]
+    if not any(map(is_scored, stored)):
         return board, Standings(names=names, problem="no record holds scores by slice")
-    largest = slices.groupby("backend")["network"].nunique().max()
+    try:
+        slices = slice_table(stored, NEEDED, lambda network: names[network])
+        found = from_slices.slice_values(slices)
+        board = replace(board, rows=tuple(_with_slices(row, names, found) for row in board.rows))
+        families = {
+            backend: [names[network] for network in networks]
+            for backend, networks in declared(stored).items()
+        }
+        standings = _compared(slices, names, families)
+    except DataError as error:
+        return board, Standings(names=names, problem=str(error))
+    if standings.splits and any(_carried(record) for record in board.records):
+        carried = (
+            "Some weights were trained in one framework and carried to others: between those the "
+            "split shows arithmetic alone, not training."
+        )
+        standings = replace(standings, splits=(*standings.splits, carried))
+    rows = tuple(_ranked(row, standings) for row in board.rows)
+    return replace(board, rows=rows, columns=columns_of(rows)), standings
+
+
+def _compared(
+    slices: pd.DataFrame, names: dict[str, str], families: dict[str, list[str]]
+) -> Standings:
+    """All comparisons of a board; `slices` and `families` name networks by their titles."""
+    largest = max(map(len, families.values()))
     if largest > MAX_NETWORKS:
         problem = f"{largest} networks are more than the {MAX_NETWORKS} that are compared pairwise"
-        return board, Standings(names=names, problem=problem)
-    try:
-        compared = [
-            compare(slices, "dice", set_name)
-            for set_name in SETS
-            if (slices["set"] == set_name).any()
-        ]
-        families = tuple(
+        return Standings(names=names, problem=problem)
+    compared = [
+        compare(slices, "dice", set_name, contestants=families)
+        for set_name in SETS
+        if (slices["set"] == set_name).any()
+    ]
+    frameworks = slices[slices["backend"] != "numpy"]
+    split = {c.set: variance_split(frameworks, "dice", set_name=c.set) for c in compared}
+    return Standings(
+        families=tuple(
             FamilyView(
                 backend=family.within,
                 backend_title=backend_title(family.within),
                 set_name=comparison.set,
                 family=family,
-                chances=_chances(slices, comparison, family),
             )
             for comparison in compared
             for family in sorted(comparison.families, key=_house_order)
-        )
-        frameworks = slices[slices["backend"] != "numpy"]
-        split = {c.set: variance_split(frameworks, "dice", set_name=c.set) for c in compared}
-        splits = tuple(
+        ),
+        names=names,
+        splits=tuple(
             f"{set_name.capitalize()} set: {found.sentence}"
             for set_name, found in split.items()
             if found.reason is None
-        )
-    except DataError as error:
-        return board, Standings(names=names, problem=str(error))
-    if splits and any(_carried(record) for record in board.records):
-        splits += (
-            "Some weights were trained in one framework and carried to others: between those the "
-            "split shows arithmetic alone, not training.",
-        )
-    standings = Standings(families=families, names=names, splits=splits)
-    rows = tuple(_ranked(row, standings) for row in board.rows)
-    return replace(board, rows=rows, columns=columns_of(rows)), standings
+        ),
+    )
+
+
+def _with_slices(row: Row, names: dict[str, str], found: from_slices.Found) -> Row:
+    """The row with the columns that only the table of slices gives."""
+    if row.cell is None:
+        return row
+    values = {
+        f"{set_name}_{column}": value
+        for set_name in SETS
+        for column, value in found.get((names[row.network], row.backend, set_name), {}).items()
+    }
+    return replace(row, values=row.values | values)
 
 
 def _carried(record: Record) -> bool:
@@ -144,82 +167,47 @@ def _display_names(board: Board) -> dict[str, str]:
     }
 
 
-def _slices(board: Board, names: dict[str, str]) -> pd.DataFrame | None:
-    """The slice scores of all finished cells, networks under their titles."""
-    tables = [
-        stored.slices()[NEEDED].assign(**_whose(stored.record, names))
-        for cell in board.cells
-        for stored in cell.finished
-        if "slices.parquet" in stored.record.files
-    ]
-    return pd.concat(tables, ignore_index=True) if tables else None
-
-
-def _whose(record: Record, names: dict[str, str]) -> dict[str, str | int]:
-    key = record.key
-    return {"network": names[key.network], "backend": key.backend, "seed": key.seed}
-
-
-def _chances(
-    slices: pd.DataFrame, comparison: Comparison, family: Family
-) -> tuple[RankChances, ...]:
-    """How often each network takes each rank when subjects are drawn again."""
-    names = [standing.name for standing in family.standings]
-    rows = slices[(slices["set"] == comparison.set) & (slices["backend"] == family.within)]
-    scores = pd.DataFrame(
-        {name: subject_means(own, "dice") for name, own in rows.groupby("network")}
-    )[names]
-    values = scores.fillna(0).to_numpy(dtype=np.float64)
-    ranks = competition_ranks(resampled_means(values, RANK_RESAMPLES, 0))
-    shares = [(ranks == place).mean(axis=0) for place in range(1, len(names) + 1)]
-    return tuple(
-        RankChances(title=name, chances=tuple(float(share[i]) for share in shares))
-        for i, name in enumerate(names)
-    )
-
-
 def _ranked(row: Row, standings: Standings) -> Row:
-    values = dict(row.values)
+    values, tiers = dict(row.values), {}
     for set_name in SETS:
         view = standings.of(set_name, row.backend)
         name = standings.names[row.network]
-        if row.status != "ok" or view is None or name not in view.names:
+        if view is None or name not in view.names:
             continue
         standing = view.family.standings[view.names.index(name)]
-        values |= _standing_values(set_name, standing, len(view.names), row)
-    return replace(row, values=values)
+        values |= _standing_values(set_name, standing, row)
+        if view.compares:
+            values[f"{set_name}_rank"] = _rank(standing, view)
+            tiers[set_name] = ", ".join(map(str, standing.tiers))
+    return replace(row, values=values, tiers=tiers)
 
 
-def _standing_values(
-    set_name: str, standing: Standing, networks: int, row: Row
-) -> dict[str, Value]:
+def _standing_values(set_name: str, standing: Standing, row: Row) -> dict[str, Value]:
     mean, interval = 100 * standing.mean, standing.interval
     # Student's interval does not know that Dice ends at 0 and 100 %.
     bounds = (max(0, 100 * interval.low), min(100, 100 * interval.high)) if interval else None
     shown = f"{bounds[0]:.1f}–{bounds[1]:.1f}" if bounds else "no interval"
-    dice = row.values[f"{set_name}_dice"]
-    tiers = ", ".join(map(str, standing.tiers))
-    rank = str(standing.rank)
-    if standing.rank_low != standing.rank_high:
-        rank += f" ({standing.rank_low}–{standing.rank_high})"
-    note = (
-        f"among {networks} networks in {row.backend_title}; first in "
-        f"{100 * standing.first_probability:.0f} % of resamples"
-    )
-    values = {
+    return {
         f"{set_name}_subject_dice": Value(
             number=mean,
             text=f"{mean:.2f}",
             note=f"95 % confidence interval {shown}",
             interval=bounds,
         ),
-        f"{set_name}_dice": replace(dice, below=shown if bounds else ""),
+        f"{set_name}_dice": replace(row.values[f"{set_name}_dice"], below=shown if bounds else ""),
     }
-    if networks > 1:
-        values[f"{set_name}_rank"] = Value(
-            number=standing.rank,
-            text=rank,
-            note=note,
-            below=f"{'tiers' if len(standing.tiers) > 1 else 'tier'} {tiers}",
-        )
-    return values
+
+
+def _rank(standing: Standing, view: FamilyView) -> Value:
+    rank = str(standing.rank)
+    if standing.rank_low != standing.rank_high:
+        rank += f" ({standing.rank_low}–{standing.rank_high})"
+    tiers = ", ".join(map(str, standing.tiers))
+    return Value(
+        number=standing.rank,
+        text=rank,
+        note=f"among {len(view.names)} networks in {view.backend_title}; first in "
+        f"{100 * standing.first_probability:.0f} % of resamples",
+        interval=(standing.rank_low, standing.rank_high),
+        below=f"{'tiers' if len(standing.tiers) > 1 else 'tier'} {tiers}",
+    )

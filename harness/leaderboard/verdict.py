@@ -9,6 +9,7 @@ from harness.leaderboard.columns import SETS
 from harness.leaderboard.figures import timed_quantity
 from harness.leaderboard.rows import Row
 from harness.leaderboard.standings import Standings
+from harness.scores import lost_seeds_notes
 
 FEW_SUBJECTS = 10
 # Rows within this many points of the best Dice count as near it, for the headline alone.
@@ -91,6 +92,9 @@ def _list(names: list[str]) -> str:
 def warnings(board: Board) -> tuple[str, ...]:
     """What a reader must know before quoting a figure of this board, most serious first."""
     found: dict[str, None] = {}
+    found |= dict.fromkeys(
+        lost_seeds_notes([stored for cell in board.cells for stored in cell.stored])
+    )
     stamps = sorted({row.stamp for row in board.rows if row.stamp})
     found |= {f"Latencies are {stamp}.": None for stamp in stamps}
     for record in board.records:
@@ -113,7 +117,7 @@ def warnings(board: Board) -> tuple[str, ...]:
     trained = [row for row in board.rows if _trained(row) and _mean_dice(row) is not None]
     if floor and trained and _order(floor) >= max(map(_order, trained)):
         found[f"No trained network beats {floor.title}, the floor: {_scores(floor)}."] = None
-    unfinished = [row for row in board.rows if row.status != "ok"]
+    unfinished = {(r.network, r.backend) for r in board.rows if not (r.cell and r.cell.scored)}
     if unfinished:
         noun = "cell has" if len(unfinished) == 1 else "cells have"
         found[f"{len(unfinished)} {noun} no result; the table says why."] = None

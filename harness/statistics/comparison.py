@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -41,7 +41,7 @@ def compare(
     over: Over | None = None,
     alpha: float = 0.05,
     margin: float | None = None,
-    contestants: Sequence[str] | None = None,
+    contestants: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compare all pairs on one metric and set; one family per backend.
@@ -49,10 +49,11 @@ def compare(
     `slices` has the columns of slices.parquet and network, backend, seed, of one data set and
     protocol. `over` is "brain" (slices with brain in the reference) or "all", by default as the
     metric is meant; `margin` the half-width of equivalence in the metric's unit, by default half a
-    point, for HD95 none. `contestants` declares the family: those without a record are undefined
-    and still count in it. `between="backend"` compares the frameworks within each network instead.
-    The same frame and seed give the same answer. UsageError for an unknown metric or set,
-    DataError where the records do not belong together.
+    point, for HD95 none. `contestants` declares the families, each one by its name or all alike:
+    those without a record are undefined and still count. `between="backend"` compares the
+    frameworks within each network instead. Intervals have the level 1 − alpha. The same frame and
+    seed give the same answer. UsageError for an unknown metric or set, DataError where the records
+    do not belong together.
     """
     chosen = metric_named(metric)
     chosen = chosen if margin is None else replace(chosen, margin=margin)
@@ -74,8 +75,19 @@ class _Settings:
     over: Over
     between: Between
     alpha: float
-    contestants: Sequence[str] | None
+    contestants: Sequence[str] | Mapping[str, Sequence[str]] | None
     seed: int
+
+    def declared(self, within: str) -> Sequence[str]:
+        """The contestants that the family `within` was declared to have."""
+        if isinstance(self.contestants, Mapping):
+            return self.contestants.get(within, ())
+        return self.contestants or ()
+
+    @property
+    def level(self) -> float:
+        """Of the confidence intervals, so that they say what the tests at alpha say."""
+        return 1 - self.alpha
 
 
 def _check(
@@ -101,7 +113,7 @@ def _family(within: str, rows: pd.DataFrame, settings: _Settings) -> Family:
     scores = pair_scores(own, settings.between, settings.metric, settings.over)
     by_subject = scores.by_subject()
     means = over_seeds(by_subject)
-    names = sorted({*map(str, means.columns), *(settings.contestants or ())})
+    names = sorted({*map(str, means.columns), *settings.declared(within)})
     size = len(names) * (len(names) - 1) // 2
     design = design_limit(len(means), size, settings.alpha)
     pairs = _pairs(names, means, _paper_slices(rows, settings), design, settings)
@@ -135,11 +147,12 @@ def _standings(
         Standing(
             name=names[index],
             mean=float(values[:, index].mean()),
-            interval=mean_interval(values[:, index], seed=settings.seed),
+            interval=mean_interval(values[:, index], level=settings.level, seed=settings.seed),
             rank=int(ranks.rank[index]),
             rank_low=int(ranks.low[index]),
             rank_high=int(ranks.high[index]),
             first_probability=float(ranks.first[index]),
+            rank_chances=tuple(map(float, ranks.chances[index])),
             rank_by_ranks=int(ranks.by_ranks[index]),
             tiers=shared[names[index]],
             seeds=seed_spread(by_subject.loc[:, [names[index]]]),
@@ -199,7 +212,7 @@ class _Tests:
     signed_ranks: Permutation | None = None
 
 
-def _tests(a: str, b: str, means: pd.DataFrame, seed: int) -> _Tests:
+def _tests(a: str, b: str, means: pd.DataFrame, settings: _Settings) -> _Tests:
     absent = [name for name in (a, b) if name not in means.columns]
     if absent:
         return _Tests(a, b, f"there is no record of {' and '.join(absent)}", np.empty(0))
@@ -207,8 +220,15 @@ def _tests(a: str, b: str, means: pd.DataFrame, seed: int) -> _Tests:
     undefined = why_undefined(differences)
     if undefined:
         return _Tests(a, b, undefined, differences)
-    flip = sign_flip(differences, seed)
-    return _Tests(a, b, None, differences, paired_t(differences), flip, wilcoxon(differences, seed))
+    return _Tests(
+        a,
+        b,
+        None,
+        differences,
+        paired_t(differences, settings.level),
+        sign_flip(differences, settings.seed),
+        wilcoxon(differences, settings.seed),
+    )
 
 
 def _pairs(
@@ -218,7 +238,7 @@ def _pairs(
     design: DesignLimit,
     settings: _Settings,
 ) -> list[Pair]:
-    tests = [_tests(a, b, means, settings.seed) for a, b in combinations(names, 2)]
+    tests = [_tests(a, b, means, settings) for a, b in combinations(names, 2)]
     adjusted = zip(
         holm([each.t.p if each.t else None for each in tests]),
         holm([each.flip.p if each.flip else None for each in tests]),
@@ -241,7 +261,9 @@ def _pair(
 ) -> Pair:
     a, b, metric = tests.a, tests.b, settings.metric
     mean_a, mean_b = (float(means[n].mean()) if n in means.columns else None for n in (a, b))
-    interval = mean_interval(tests.differences, seed=settings.seed) if tests.t else None
+    interval = None
+    if tests.t:
+        interval = mean_interval(tests.differences, level=settings.level, seed=settings.seed)
     difference = float(tests.differences.mean()) if len(tests.differences) else None
     detectable, verdict, reason = None, "undefined", tests.undefined or ""
     if tests.t and p_holm[0] is not None:

@@ -68,6 +68,37 @@ def latency_ratio(
     )
 
 
+@dataclass(frozen=True)
+class MedianInterval:
+    """Median over all queries, and its interval over processes (None, with the reason)."""
+
+    median_ms: float
+    ci_low_ms: float | None
+    ci_high_ms: float | None
+    processes: int
+    reason: str | None
+
+
+def median_interval(frame: pd.DataFrame, *, level: float = 0.95) -> MedianInterval:
+    """How sure a median latency is: Student's t on the logarithms of the processes' medians.
+
+    `frame` has the columns process and latency_ns, of one cell, plan, precision and batch size.
+    DataError as in `latency_ratio`.
+    """
+    logs = _process_logs(frame, "this cell")
+    median_ms = float(frame["latency_ns"].median()) / 1e6
+    count = len(logs)
+    spread = float(logs.std(ddof=1)) if count > 1 else 0.0
+    if spread == 0:
+        reason = "an interval needs at least 2 processes"
+        if count > 1:
+            reason = "the processes' medians are identical, so they have no spread"
+        return MedianInterval(median_ms, None, None, count, reason)
+    half = t_quantile(count - 1, level) * spread / np.sqrt(count)
+    low, high = float(median_ms * np.exp(-half)), float(median_ms * np.exp(half))
+    return MedianInterval(median_ms, low, high, count, None)
+
+
 def _process_logs(frame: pd.DataFrame, name: str) -> np.ndarray:
     """Logarithms of the processes' median latencies (processes,)."""
     if frame.empty or not (frame["latency_ns"] > 0).all():

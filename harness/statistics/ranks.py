@@ -18,15 +18,17 @@ RANK_RESAMPLES = 1_000
 class Ranking:
     """Ranks in the order of the columns given; 1 is best.
 
-    `low` and `high` are the 95 % interval of the rank over resampled subjects, `first` the
-    probability of rank 1 (ties shared), `stability` the mean Kendall τ between the ranking and
-    the resampled ones. `by_ranks` ranks each subject first and then the mean of these ranks;
-    `agreement` is Kendall's τ between the two ways, a check and not a second result.
+    `low` and `high` are the 95 % interval of the rank over resampled subjects, `chances` (networks,
+    ranks) the probability of each rank (ties shared), `first` that of rank 1, `stability` the mean
+    Kendall τ between the ranking and the resampled ones. `by_ranks` ranks each subject first and
+    then the mean of these ranks; `agreement` is Kendall's τ between the two ways, a check and not a
+    second result.
     """
 
     rank: NDArray[np.int64]
     low: NDArray[np.int64]
     high: NDArray[np.int64]
+    chances: Floats
     first: Floats
     stability: float | None
     by_ranks: NDArray[np.int64]
@@ -50,6 +52,19 @@ def kendall_tau(first: Floats, second: Floats) -> Floats:
         return np.where(untied > 0, concordance / np.sqrt(untied), np.nan)
 
 
+def rank_chances(resampled: NDArray[np.int64]) -> Floats:
+    """Shares of (resamples, networks) in which a network holds a rank: (networks, ranks).
+
+    k networks that tie for a rank hold it and the k − 1 after it, each a k-th of the time, so that
+    every network and every rank adds up to 1.
+    """
+    tied = (resampled[:, :, None] == resampled[:, None, :]).sum(axis=-1)[..., None]
+    places = np.arange(1, resampled.shape[1] + 1)
+    first = resampled[..., None]
+    held = (places >= first) & (places < first + tied)
+    return (held / tied).mean(axis=0)
+
+
 def ranking(
     values: Floats, *, higher_is_better: bool, resamples: int = RANK_RESAMPLES, seed: int = 0
 ) -> Ranking:
@@ -58,8 +73,7 @@ def ranking(
     rank = competition_ranks(goodness.mean(axis=0))
     resampled = competition_ranks(resampled_means(goodness, resamples, seed))
     low, high = np.quantile(resampled, [0.025, 0.975], axis=0, method="inverted_cdf")
-    best = resampled == 1
-    first = (best / best.sum(axis=1, keepdims=True)).mean(axis=0)
+    chances = rank_chances(resampled)
     taus = kendall_tau(rank.astype(np.float64), resampled.astype(np.float64))
     taus = taus[np.isfinite(taus)]
     each = np.stack([mid_ranks(np.round(-row, 12)) for row in goodness])
@@ -69,7 +83,8 @@ def ranking(
         rank=rank,
         low=low.astype(np.int64),
         high=high.astype(np.int64),
-        first=first,
+        chances=chances,
+        first=chances[:, 0],
         stability=float(taus.mean()) if taus.size else None,
         by_ranks=by_ranks,
         agreement=float(agreement) if np.isfinite(agreement) else None,

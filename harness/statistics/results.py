@@ -51,6 +51,7 @@ class Standing:
     """One contestant: its mean over subjects with interval, its rank and its tiers.
 
     `tiers` may be several: two contestants share one exactly where Holm does not separate them.
+    `rank_chances` is the probability of each rank, best first, over resampled subjects.
     """
 
     name: str
@@ -60,6 +61,7 @@ class Standing:
     rank_low: int
     rank_high: int
     first_probability: float
+    rank_chances: tuple[float, ...]
     rank_by_ranks: int
     tiers: tuple[int, ...]
     seeds: SeedSpread

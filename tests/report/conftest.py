@@ -32,6 +32,21 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small page of networks timed in four processes each, with one lost to memory."""
+    cells = [
+        factory.Cell(network=network, processes=4, seed=seed, profile="publish")
+        for network in ("rfbsnet", "unet", "enet")
+        for seed in (0, 1)
+    ]
+    cells.append(factory.Cell(network="segnet", status="oom", reason="No memory was left."))
+    folder = tmp_path_factory.mktemp("raced")
+    results = factory.write_results(folder / "results", cells)
+    leaderboard.write(leaderboard.render(results), folder / "reports")
+    return folder / "reports" / leaderboard.PAGE
+
+
+@pytest.fixture(scope="session")
 def files(results: Path) -> dict[str, bytes]:
     """The report's files, rendered once."""
     return leaderboard.render(results)

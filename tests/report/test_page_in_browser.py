@@ -168,6 +168,12 @@ def test_prints(open_page: Opener, tmp_path: Path) -> None:
     assert page.locator("table.leaderboard").is_visible()
     too_wide = page.evaluate("document.querySelector('table.leaderboard').scrollWidth")
     assert too_wide <= 1280
+    # On A4 landscape less its margins, with small print smaller than what it explains.
+    page.set_viewport_size({"width": 1030, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1030
+    size = "(selector) => parseFloat(getComputedStyle(document.querySelector(selector)).fontSize)"
+    cell, small = (page.evaluate(size, s) for s in ("td.c-normal_dice", "td.c-normal_dice .flag"))
+    assert small < cell
 
 
 def test_scanner_choice_agrees_with_the_page_without_scripts(open_page: Opener) -> None:

@@ -211,12 +211,6 @@ def test_outline_is_exact() -> None:
     assert outline(np.zeros((4, 4), bool)) == ""
 
 
-def test_old_figures_go(tmp_path: Path, files: dict[str, bytes]) -> None:
-    leaderboard.write({**files, "figures/gone/old.svg": b"<svg/>"}, tmp_path)
-    leaderboard.write(files, tmp_path)
-    assert not (tmp_path / "figures/gone/old.svg").exists()
-
-
 def test_differences_are_found(tmp_path: Path, files: dict[str, bytes]) -> None:
     leaderboard.write(files, tmp_path)
     assert leaderboard.differences(files, tmp_path) == []

@@ -47,6 +47,7 @@ def test_two_thousand_cells_make_a_page_in_half_a_minute(tmp_path: Path) -> None
     found = rendered(factory.write_results(tmp_path / "results", cells[:2000]))
     assert found["seconds"] <= 30, found
     assert found["peak_bytes"] <= 1.5e9, found
+    assert found["page_bytes"] <= 3e6, found
 
 
 @pytest.mark.slow  # a figure of time: not beside other tests

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 
 import numpy as np
@@ -11,6 +10,7 @@ from numpy.typing import NDArray
 
 from harness.metrics import slice_scores
 from harness.metrics.contours import Spacing, contours, hausdorff_mm
+from tests.oracles import oracle
 
 Pair = tuple[NDArray[np.bool_], NDArray[np.bool_], Spacing]
 
@@ -52,23 +52,17 @@ def one_hot(mask: NDArray[np.bool_]):
 
 @pytest.fixture(scope="module")
 def deepmind():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("surface_distance")
+    return oracle("surface_distance")
 
 
 @pytest.fixture(scope="module")
 def monai():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("monai.metrics")
+    return oracle("monai.metrics")
 
 
 @pytest.fixture(scope="module")
 def simpleitk():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("SimpleITK")
+    return oracle("SimpleITK")
 
 
 # The packaged version still reads `scipy.ndimage.filters`, a name that SciPy is about to remove.

@@ -12,7 +12,7 @@ import pytest
 
 from harness.errors import DataError
 from harness.statistics.intervals import _bca_tails, default_method, mean_interval, resampled_means
-from harness.statistics.latency import latency_ratio
+from harness.statistics.latency import latency_ratio, median_interval
 from harness.statistics.multiplicity import design_limit, holm, smallest_detectable_dz
 from harness.statistics.paired import (
     least_sign_flip_p,
@@ -23,7 +23,14 @@ from harness.statistics.paired import (
     wilcoxon,
 )
 from harness.statistics.percentiles import allowed_overlong, early_stopping, least_samples
-from harness.statistics.ranks import competition_ranks, kendall_tau, ranking, tiers
+from harness.statistics.ranks import (
+    competition_ranks,
+    kendall_tau,
+    rank_chances,
+    ranking,
+    tiers,
+)
+from tests.oracles import oracle
 
 # R's `sleep`: extra hours of sleep under two drugs, ten patients (Student 1908).
 FIRST_DRUG = np.array([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])
@@ -33,25 +40,19 @@ SLEEP = FIRST_DRUG - SECOND_DRUG
 
 @pytest.fixture(scope="module")
 def scipy_stats():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("scipy.stats")
+    return oracle("scipy.stats")
 
 
 @pytest.fixture(scope="module")
 def statsmodels():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        pytest.importorskip("statsmodels.stats.multitest")
-        pytest.importorskip("statsmodels.stats.power")
-        return pytest.importorskip("statsmodels")
+    for name in ("statsmodels.stats.multitest", "statsmodels.stats.power"):
+        oracle(name)
+    return oracle("statsmodels")
 
 
 @pytest.fixture(scope="module")
 def posthocs():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("scikit_posthocs")
+    return oracle("scikit_posthocs")
 
 
 def test_sleep_data_as_r_has_them() -> None:
@@ -295,6 +296,15 @@ def test_ranking_of_identical_networks_shares_everything() -> None:
     assert (result.stability, result.agreement) == (None, None)
 
 
+def test_tied_networks_share_the_ranks_they_cover() -> None:
+    resampled = np.array([[1, 1, 3], [1, 2, 2], [1, 1, 1], [3, 1, 2]])
+    chances = rank_chances(resampled)
+    third = 1 / 3
+    assert chances[0] == pytest.approx(np.array([0.5 + 1 + third, 0.5 + third, third + 1]) / 4)
+    assert chances.sum(axis=0) == pytest.approx(np.ones(3))
+    assert chances.sum(axis=1) == pytest.approx(np.ones(3))
+
+
 def test_rank_then_aggregate_may_disagree() -> None:
     """One disaster pulls a mean down; ranked subject by subject it is one vote."""
     scores = np.column_stack([[0.9, 0.9, 0.9, 0.9, 0.0], [0.8] * 5])
@@ -338,6 +348,24 @@ def test_latency_ratio() -> None:
     assert "rfbsnet is faster than unet" in result.sentence
     assert latency_ratio(slow, fast).verdict == "slower"
     assert latency_ratio(slow, same).verdict == "undecided"
+
+
+def test_interval_of_a_median_latency() -> None:
+    """By hand: process medians 1, e and e² ms, whose logarithms have mean 1 and deviation 1."""
+    table = pd.DataFrame(
+        {"process": np.repeat([0, 1, 2], 3), "latency_ns": np.repeat(1e6 * np.e ** np.arange(3), 3)}
+    )
+    found = median_interval(table)
+    half = 4.302653 / np.sqrt(3)
+    assert found.processes == 3
+    assert found.median_ms == pytest.approx(np.e)
+    ends = found.ci_low_ms, found.ci_high_ms
+    assert ends == pytest.approx((np.exp(1 - half), np.exp(1 + half)), rel=1e-6)
+    alone = median_interval(table[table["process"] == 0])
+    assert (alone.ci_low_ms, alone.processes) == (None, 1)
+    assert "at least 2 processes" in str(alone.reason)
+    same = median_interval(table.assign(latency_ns=1e6))
+    assert "no spread" in str(same.reason)
 
 
 def test_latency_ratio_without_spread_has_no_interval() -> None:

@@ -214,6 +214,26 @@ def test_declared_contestants_without_a_record_count_in_the_family(three: pd.Dat
     assert larger.t_p_holm > smaller.t_p_holm
 
 
+def test_families_are_declared_one_by_one() -> None:
+    table = slice_table({"a": 0.8, "b": 0.9}, backends={"jax": 0.0, "torch": 0.0})
+    found = compare(table, contestants={"jax": ["a", "b", "c"], "keras": ["a"]})
+    sizes = {family.within: family.design.family_size for family in found.families}
+    assert sizes == {"jax": 3, "torch": 1}
+
+
+def test_the_level_of_intervals_follows_alpha(three: pd.DataFrame) -> None:
+    wide, narrow = (only_pair(compare(three, alpha=a), "fast", "slow") for a in (0.01, 0.2))
+    for pair, level in ((wide, 0.99), (narrow, 0.8)):
+        assert pair.interval is not None
+        assert pair.t_test is not None
+        assert pair.interval.level == pytest.approx(level)
+        ends = pair.interval.low, pair.interval.high
+        assert ends == pytest.approx((pair.t_test.ci_low, pair.t_test.ci_high))
+    assert "99 % CI" in wide.sentence
+    (family,) = compare(three, alpha=0.01).families
+    assert {round(s.interval.level, 6) for s in family.standings if s.interval} == {0.99}
+
+
 def test_the_papers_own_test_stands_under_its_name(three: pd.DataFrame) -> None:
     pair = only_pair(compare(three), "fast", "middle")
     wide = three.pivot_table(

@@ -33,12 +33,14 @@
   const visible = (cell) => cell.offsetParent !== null;
   const label = (cell) => {
     const main = cell.cloneNode(true);
+    for (const mark of all(".why-mark", main)) mark.remove();
     for (const extra of all(".flag, .stamp", main)) extra.replaceWith(` (${extra.textContent})`);
     return main.textContent.replace(/[↕↑↓]/g, "").replace(/\s+/g, " ").trim();
   };
   const grid = (table) => [...table.rows].filter(visible).map((row) => [...row.cells].filter(visible).map(label));
   const latexCharacters = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--" };
-  const latex = (text) => text.replace(/[&%$#_{}]/g, "\\$&").replace(/[~^–]/g, (c) => latexCharacters[c]);
+  // In one pass, so that no character is escaped twice.
+  const latex = (text) => text.replace(/[\\~^–&%$#_{}]/g, (c) => latexCharacters[c] ?? `\\${c}`);
   const formats = {
     csv: (rows) => rows.map((row) => row.map((text) => `"${(/^[=+\-@]/.test(text) ? "'" : "") + text.replaceAll('"', '""')}"`).join(",")).join("\n"),
     markdown: ([head, ...rows]) => [head, head.map(() => "---"), ...rows].map((row) => `| ${row.map((text) => text.replace(/[|\\<]/g, "\\$&")).join(" | ")} |`).join("\n"),
@@ -89,7 +91,15 @@
     for (const button of all("[data-copy]", board)) {
       button.addEventListener("click", () => copy(button, formats[button.dataset.copy](grid(table))));
     }
-    for (const link of all("a.open-details", table)) {
+    // A number opens what is behind it, as its row's name does for the keyboard.
+    table.tBodies[0].addEventListener("click", (event) => {
+      if (event.target.closest("a") || !event.target.closest("td.num")) return;
+      event.target.closest("tr").querySelector("a.open-details")?.click();
+    });
+  };
+
+  const setUpDetails = (board) => {
+    for (const link of all("a.open-details", board)) {
       link.addEventListener("click", (event) => {
         event.preventDefault();
         const body = document.getElementById(link.hash.slice(1));
@@ -99,6 +109,10 @@
       });
     }
   };
+  // A link within the page would scroll behind the open panel.
+  panel.addEventListener("click", (event) => {
+    if (event.target.closest('a[href^="#"]')) panel.close();
+  });
 
   const setUpScanner = (board) => {
     const list = board.querySelector(".candidates");
@@ -116,8 +130,8 @@
       let qualified = 0;
       for (const item of list.children) {
         const data = item.dataset;
-        const why = [
-          ...(deadline === null ? [] : ask(data, "p90", (v) => v > deadline, "its 90th-percentile latency is not known", (v) => `it takes ${v.toFixed(1)} ms`)),
+        const why = data.out ? [data.out] : [
+          ...(deadline === null ? [] : ask(data, "p90", (v) => v > deadline, data.p90Why, (v) => `it takes ${v.toFixed(1)} ms`)),
           ...(memory === null ? [] : ask(data, "memory", (v) => v > memory, "its memory is not known", (v) => `it takes ${v.toFixed(0)} MiB`)),
           ...(dice === null ? [] : ask(data, key, (v) => v < dice, "its Dice has no confidence interval", (v) => `its Dice may be as low as ${v.toFixed(1)} %`)),
         ];
@@ -141,23 +155,25 @@
   const setUpHighlight = (board) => {
     const marks = all("[data-network]", board);
     const plots = board.querySelector(".plots");
+    let shown = null;
     const light = (network) => {
+      if (network === shown) return;
+      shown = network;
       plots?.classList.toggle("spot", network !== null);
       for (const mark of marks) mark.classList.toggle("lit", mark.dataset.network === network);
     };
-    for (const mark of marks) {
-      mark.addEventListener("pointerenter", () => light(mark.dataset.network));
-      mark.addEventListener("pointerleave", () => light(null));
-      mark.addEventListener("focusin", () => light(mark.dataset.network));
-      mark.addEventListener("focusout", () => light(null));
-    }
+    const follow = (event) => light(event.target.closest("[data-network]")?.dataset.network ?? null);
+    board.addEventListener("pointerover", follow);
+    board.addEventListener("focusin", follow);
+    board.addEventListener("pointerleave", () => light(null));
+    board.addEventListener("focusout", () => light(null));
   };
 
   const boards = all(".board");
   const choice = document.getElementById("board-choice");
   const showBoard = (id) => { for (const board of boards) board.hidden = board.id !== id; };
   if (choice) {
-    const named = boards.find((board) => location.hash.startsWith(`#${board.id}`));
+    const named = document.getElementById(decodeURIComponent(location.hash.slice(1)))?.closest(".board");
     if (named) choice.value = named.id;
     showBoard(choice.value);
     choice.addEventListener("input", () => showBoard(choice.value));
@@ -175,6 +191,7 @@
   for (const element of all(".js")) element.hidden = false;
   for (const board of boards) {
     setUpTable(board);
+    setUpDetails(board);
     setUpScanner(board);
     setUpHighlight(board);
   }

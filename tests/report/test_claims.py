@@ -1,0 +1,143 @@
+"""When a claim of the paper holds, when it falls, and when neither may be said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.leaderboard.boards import build_boards
+from harness.leaderboard.claim import NINE, REAL_TIME, Claim
+from harness.leaderboard.claims import claims
+from harness.leaderboard.claims_accuracy import Accuracy, beats_real_time, highest, like_unet
+from harness.leaderboard.speed import with_intervals
+from harness.leaderboard.standings import FamilyView, Standings, with_standings
+from harness.records import load_galleries, load_records
+from harness.statistics.comparison import compare
+from tests.report import factory
+from tests.report.factory import Cell
+
+FASTEST = "RFBSNet is the fastest network at batch size 1."
+
+
+def accuracy(
+    means: dict[str, float], *, noise: float = 0.01, subjects: int = 24, alpha: float = 0.05
+) -> Accuracy:
+    """Comparisons of made-up networks, each subject with one slice."""
+    rng = np.random.default_rng(0)
+    table = pd.concat(
+        pd.DataFrame(
+            {
+                "network": network,
+                "backend": "torch",
+                "seed": 0,
+                "set": "normal",
+                "subject": [f"s{i:02d}" for i in range(subjects)],
+                "stack": "run-1",
+                "slice": 0,
+                "dice": mean + rng.normal(0, noise, subjects),
+                "brain_pixels": 100,
+            }
+        ).assign(stack=lambda t: t["subject"] + "_run-1")
+        for network, mean in means.items()
+    )
+    (family,) = compare(table, alpha=alpha).families
+    view = FamilyView(backend="torch", backend_title="PyTorch", set_name="normal", family=family)
+    return Accuracy(standings=Standings(families=(view,)), rows=[])
+
+
+def all_at(others: float, own: float = 0.95) -> dict[str, float]:
+    return {network: own if network == "rfbsnet" else others for network in NINE}
+
+
+def test_the_papers_p_must_be_reached_against_each() -> None:
+    assert beats_real_time(accuracy(all_at(0.8))).outcome == "holds"
+    close = all_at(0.8) | {"enet": 0.9415}
+    found = beats_real_time(accuracy(close))
+    pair = accuracy(close).standings.families[0].family
+    p = next(q.t_p_holm for q in pair.pairs if {q.a, q.b} == {"rfbsnet", "enet"})
+    assert p is not None
+    assert 0.001 < p < 0.05, "better, but not by the claim's own threshold"
+    assert found.outcome == "undecided"
+    assert "better against enet (p = 0.0" in found.why
+
+
+def test_an_equivalent_rival_makes_the_claim_fall() -> None:
+    found = beats_real_time(accuracy(all_at(0.8) | {"enet": 0.95}, noise=0.002))
+    assert found.outcome == "falls"
+    assert "equivalent against enet" in found.why
+
+
+def test_too_few_subjects_are_the_reason() -> None:
+    found = beats_real_time(accuracy(all_at(0.8), subjects=12))
+    assert found.outcome == "holds", "by the t-test's p, as the paper tests"
+    found = beats_real_time(accuracy(all_at(0.945), subjects=12))
+    assert found.outcome == "undecided"
+    assert "17 subjects would do" in found.why
+
+
+def test_undecided_says_what_could_have_been_seen() -> None:
+    found = like_unet(accuracy(all_at(0.8) | {"unet": 0.948}, noise=0.02))
+    assert found.outcome == "undecided"
+    assert "24 subjects" in found.why
+    assert "points or more is found four times in five" in found.why
+
+
+def test_a_plugin_network_says_nothing_about_the_paper() -> None:
+    plain = highest(accuracy(all_at(0.8)))
+    joined = highest(accuracy(all_at(0.8) | {"mine": 0.99}))
+    assert (plain.outcome, joined.outcome) == ("holds", "holds")
+    assert "mine" not in joined.ours + joined.why
+    assert len(REAL_TIME) == 6
+
+
+def of_board(results: Path) -> dict[str, Claim]:
+    (plain,) = build_boards(load_records(results), load_galleries(results))
+    return {claim.text: claim for claim in claims(*with_standings(with_intervals(plain)))}
+
+
+def race(results: Path, **options: Any) -> Claim:
+    own = Cell(network="rfbsnet", **options)
+    cells = [own, Cell(network="unet", **{**options, "forward_ms": 9.0})]
+    plugin = Cell(network="mine", title="Mine", forward_ms=0.1)
+    return of_board(factory.write_results(results, [*cells, plugin]))[FASTEST]
+
+
+@pytest.mark.parametrize(
+    ("options", "outcome"),
+    [
+        ({"forward_ms": 12.0, "processes": 4}, "falls"),
+        ({"forward_ms": 6.0, "processes": 4}, "holds"),
+        ({"forward_ms": 12.0, "processes": 4, "process_spread": 0.5}, "undecided"),
+        ({"forward_ms": 8.9}, "undecided"),
+        ({"forward_ms": 12.0}, "falls"),
+    ],
+)
+def test_the_race_is_decided_by_its_interval(tmp_path: Path, options: dict, outcome: str) -> None:
+    found = race(tmp_path / "results", **options)
+    assert found.outcome == outcome
+    assert "Mine" not in found.ours + found.why
+    assert "plan eager" in found.ours
+    assert {row.network for row in found.sources} == {"rfbsnet", "unet"}
+
+
+def test_every_claim_of_the_grid_says_why_and_from_which_records(results: Path) -> None:
+    for claim in of_board(results).values():
+        assert claim.why
+        assert claim.outcome == "not tested" or claim.sources, claim.text
+        assert claim.why not in claim.ours
+
+
+@pytest.mark.parametrize(("ms", "outcome"), [(2.0, "holds"), (4.2, "undecided"), (9.0, "falls")])
+def test_real_time_is_open_between_median_and_bound(
+    tmp_path: Path, ms: float, outcome: str
+) -> None:
+    """p90 is an upper bound: above 5 ms with the median below, nothing is shown either way."""
+    cells = [Cell(network="rfbsnet", forward_ms=ms)]
+    found = of_board(factory.write_results(tmp_path / "results", cells))
+    claim = found["RFBSNet answers within 5 ms, hence in real time."]
+    assert claim.outcome == outcome
+    assert "the network alone takes" in claim.why

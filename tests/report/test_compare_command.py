@@ -1,0 +1,56 @@
+"""`fetalbench compare` as a user calls it, on made-up records."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from harness.cli.compare import compare
+from harness.errors import UsageError
+from tests.report import factory
+from tests.report.factory import Cell
+
+app = typer.Typer()
+app.command("compare")(compare)
+
+
+@pytest.fixture(scope="module")
+def trio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    cells = [
+        Cell(network="enet", seed=0),
+        Cell(network="enet", seed=1, status="diverged", reason="The loss was not finite."),
+        Cell(network="unet"),
+        Cell(network="segnet", status="crashed", reason="It crashed."),
+    ]
+    return factory.write_results(tmp_path_factory.mktemp("trio") / "results", cells)
+
+
+def call(results: Path, *words: str):
+    return CliRunner().invoke(app, ["--results", str(results), *words])
+
+
+def test_failed_networks_and_seeds_are_counted_and_said(trio: Path) -> None:
+    rows = json.loads(call(trio, "--json").stdout)
+    assert [(row["a"], row["b"], row["family_size"]) for row in rows] == [
+        ("enet", "segnet", 3),
+        ("enet", "unet", 3),
+        ("segnet", "unet", 3),
+    ]
+    text = call(trio).stdout
+    assert "no record of segnet" in text
+    assert "1 of 2 seeds ended without scores" in text
+
+
+def test_margin_and_slices_can_be_chosen(trio: Path) -> None:
+    rows = json.loads(call(trio, "--json", "--margin", "0.9", "--over", "all").stdout)
+    pair = next(row for row in rows if (row["a"], row["b"]) == ("enet", "unet"))
+    assert (pair["over"], pair["negligible"]) == ("all", True)
+    plain = next(row for row in json.loads(call(trio, "--json").stdout) if row["b"] == "unet")
+    assert (plain["over"], plain["negligible"]) == ("brain", False)
+    wrong = call(trio, "--over", "some")
+    assert isinstance(wrong.exception, UsageError)
+    assert "expected brain or all" in str(wrong.exception)
