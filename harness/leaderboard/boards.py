@@ -16,8 +16,9 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import RecordError, UsageError
+from harness.leaderboard.cells import Cell
 from harness.leaderboard.columns import COLUMNS, MEMORY, Column
-from harness.leaderboard.rows import SEPARATOR, Cell, Row, rows_of, todo_row
+from harness.leaderboard.rows import SEPARATOR, Row, rows_of, todo_row
 from harness.record_schema import Machine, Record
 from harness.records import StoredRecord
 from harness.scores import choose, declared

@@ -10,8 +10,9 @@ import numpy as np
 from harness.leaderboard.boards import Board
 from harness.leaderboard.claim import HEAVY, SUBJECT, Claim, Outcome, untested
 from harness.leaderboard.figures import QUANTITY_TITLES
-from harness.leaderboard.rows import Row, timed
+from harness.leaderboard.rows import Row
 from harness.leaderboard.speed import samples
+from harness.leaderboard.timings import timed
 from harness.statistics.latency import latency_ratio
 from harness.statistics.ranks import kendall_tau
 

@@ -7,9 +7,10 @@ from matplotlib.ticker import MaxNLocator
 
 from harness.leaderboard import palette
 from harness.leaderboard.boards import Board
+from harness.leaderboard.cells import backend_title
 from harness.leaderboard.columns import Column
 from harness.leaderboard.figures import Drawing, label_ends
-from harness.leaderboard.rows import Row, backend_title
+from harness.leaderboard.rows import Row
 from harness.leaderboard.svg import NETWORK, style, to_svg
 from harness.records import StoredRecord
 

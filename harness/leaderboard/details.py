@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.leaderboard.boards import Board
+from harness.leaderboard.cells import STATUS_TITLES, backend_title
 from harness.leaderboard.columns import MISSING
-from harness.leaderboard.rows import MIB, STATUS_TITLES, Row, backend_title, timed
+from harness.leaderboard.rows import Row
+from harness.leaderboard.timings import MIB, timed
 from harness.record_schema import Latency, Provenance, Record
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
@@ -157,6 +159,6 @@ def _timing(entry: Latency) -> tuple[str, ...]:
         reason = entry.reason or STATUS_TITLES[entry.status]
         return MISSING, MISSING, MISSING, str(entry.queries), reason
     p90 = f"{entry.p90_ms:.3f}" if entry.p90_ms is not None else "too few queries"
-    steady = "ok" if entry.steady is not False else "never got steady"
+    steady = " ".join([*entry.doubts, *entry.growth, *entry.remarks]) or "ok"
     per_slice = f"{entry.median_ms / entry.batch:.3f}"
     return f"{entry.median_ms:.3f}", p90, per_slice, str(entry.queries), steady

@@ -17,9 +17,11 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from harness.errors import RecordError
 from harness.leaderboard import palette
 from harness.leaderboard.boards import Board
+from harness.leaderboard.cells import STATUS_TITLES
 from harness.leaderboard.columns import SET_TITLES, SETS
-from harness.leaderboard.rows import STATUS_TITLES, Row, timed
+from harness.leaderboard.rows import Row
 from harness.leaderboard.svg import EDGE, NETWORK, style, to_svg
+from harness.leaderboard.timings import timed
 from harness.record_schema import Latency
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")

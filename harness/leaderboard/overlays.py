@@ -16,8 +16,8 @@ from PIL import Image
 
 from harness.errors import RecordError
 from harness.leaderboard.boards import Board
+from harness.leaderboard.cells import Cell, backend_title
 from harness.leaderboard.columns import SET_TITLES, SETS
-from harness.leaderboard.rows import Cell, backend_title
 
 KEY = ["set", "stack", "slice"]
 KINDS = {"median": "Median slice", "worst": "Worst slice", "disputed": "Most disagreed on"}

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from harness.errors import EnvironmentFault, RecordError
 from harness.leaderboard import exports, manifest, palette
 from harness.leaderboard.boards import Board, build_boards
+from harness.leaderboard.cells import backend_title
 from harness.leaderboard.claims import claims
 from harness.leaderboard.columns import MISSING, SET_TITLES, SETS
 from harness.leaderboard.curves import memory_bars, training_curves
@@ -28,7 +29,6 @@ from harness.leaderboard.heatmaps import SIGNS, heat_maps
 from harness.leaderboard.overlays import overlays
 from harness.leaderboard.provenance import what_was_run
 from harness.leaderboard.robustness import robustness
-from harness.leaderboard.rows import backend_title
 from harness.leaderboard.scanner import DEADLINE_MS, LEAST_DICE, SET, candidates
 from harness.leaderboard.speed import races, with_intervals
 from harness.leaderboard.standings import with_standings

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from harness.data.phantom.presets import LEAST_LEVELS
 from harness.leaderboard import palette
 from harness.leaderboard.boards import Board
+from harness.leaderboard.cells import Cell, backend_title
 from harness.leaderboard.curves import MAX_LINES
 from harness.leaderboard.figures import Drawing, label_ends
-from harness.leaderboard.rows import Cell, backend_title
 from harness.leaderboard.svg import NETWORK, style, to_svg
 
 STRENGTH = "strength_"

@@ -9,68 +9,14 @@ from statistics import fmean
 from architectures.card import Published
 from harness import registry
 from harness.errors import UsageError
-from harness.leaderboard.columns import (
-    MEMORY,
-    SETS,
-    Value,
-    absent,
-    per_cent,
-    rounded,
-    significant,
-)
-from harness.record_schema import Latency, Record, SetScores
+from harness.leaderboard.cells import STATUS_TITLES, Cell, backend_title
+from harness.leaderboard.columns import SETS, Value, absent, per_cent, rounded, significant
+from harness.leaderboard.timings import plan_values
+from harness.record_schema import Record, SetScores
 from harness.records import StoredRecord
-from harness.scores import is_scored, lost_seeds
 
-STATUS_TITLES = {
-    "ok": "ok",
-    "oom": "out of memory",
-    "timeout": "timed out",
-    "crashed": "crashed",
-    "invalid": "invalid",
-    "diverged": "diverged",
-    "unsupported": "unsupported",
-    "not_implemented": "not implemented",
-    "todo": "to do",
-}
-PLAN_ORDER = ("forward", "end_to_end")
-MIB = 2**20
 # In no name that a record may use, so that joined names stay apart ("a-b" and "c", "a" and "b-c").
 SEPARATOR = "~"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """All seeds of one network in one backend, on one machine, lowest seed first."""
-
-    network: str
-    backend: str
-    stored: tuple[StoredRecord, ...]
-
-    @property
-    def records(self) -> list[Record]:
-        """The records, lowest seed first."""
-        return [stored.record for stored in self.stored]
-
-    @property
-    def finished(self) -> list[StoredRecord]:
-        """The seeds that ended well: those whose latency and memory may be shown."""
-        return [stored for stored in self.stored if stored.record.status == "ok"]
-
-    @property
-    def scored(self) -> list[StoredRecord]:
-        """The seeds with scores, whatever became of their latency."""
-        return [stored for stored in self.stored if is_scored(stored)]
-
-    @property
-    def lost(self) -> list[StoredRecord]:
-        """Seeds that ended without scores where others have some; they count as the worst."""
-        return lost_seeds(self.stored)
-
-    @property
-    def title(self) -> str:
-        """The network's name as its card wrote it when the cell ran."""
-        return self.records[0].title
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +59,7 @@ def rows_of(cell: Cell) -> list[Row]:
     )
     rows = []
     for plan, precision in plans:
-        timed, stamp = _timed(cell, plan, precision)
+        measured, stamp = plan_values(cell, plan, precision)
         rows.append(
             Row(
                 id=_row_id(cell.network, cell.backend, plan, precision),
@@ -126,9 +72,9 @@ def rows_of(cell: Cell) -> list[Row]:
                 status=first.status,
                 status_title=STATUS_TITLES[first.status],
                 reason=reason,
-                flags=_flags(cell),
+                flags=_flags(cell, plan),
                 stamp=stamp,
-                values=accuracy | timed,
+                values=accuracy | measured,
                 cell=cell,
             )
         )
@@ -154,11 +100,6 @@ def _row_id(*names: str) -> str:
     return SEPARATOR.join(name for name in names if name)
 
 
-def backend_title(name: str) -> str:
-    """What a reader calls a backend."""
-    return registry.BACKEND_TITLES.get(name, name)
-
-
 def published(network: str) -> Published | None:
     """The paper's figures for a network, or None where it has none or is not known here."""
     try:
@@ -168,8 +109,11 @@ def published(network: str) -> Published | None:
         return None
 
 
-def _flags(cell: Cell) -> tuple[str, ...]:
+def _flags(cell: Cell, plan: str) -> tuple[str, ...]:
     flags = []
+    defaults = {e.plan for r in cell.records for e in r.latency if e.default}
+    if cell.scored and defaults and plan not in defaults:
+        flags.append(f"scored by plan {' and '.join(sorted(defaults))}")
     trained = {r.training.weights_from for r in cell.records if r.training}
     if foreign := sorted(trained - {cell.backend}):
         flags.append(f"weights from {' and '.join(map(backend_title, foreign))}")
@@ -278,11 +222,6 @@ def _cost(cell: Cell) -> dict[str, Value]:
     values["paper_convention_gflops"] = significant(
         cost.paper_convention_gflops if cost else None, size, why
     )
-    for key in MEMORY:
-        quantity = record.memory.get(key)
-        mib = quantity.bytes / MIB if quantity and quantity.bytes is not None else None
-        reason = (quantity.reason if quantity else None) or record.reason or "not measured"
-        values[key.removesuffix("_bytes") + "_mib"] = rounded(mib, 0, none=reason)
     return values
 
 
@@ -302,68 +241,3 @@ def _published(network: str) -> dict[str, Value]:
         "published_gflops": gflops,
         "published_latency_ms": rounded(figures.latency_ms_mean, 2, spread),
     }
-
-
-def timed_seed(cell: Cell, plan: str, precision: str, quantity: str) -> StoredRecord | None:
-    """The record behind a row's latencies: the lowest seed that has the plan; never an average."""
-    for stored in cell.finished:
-        if any(_is(entry, plan, precision, quantity) for entry in stored.record.latency):
-            return stored
-    return None
-
-
-def timed(cell: Cell, plan: str, precision: str, quantity: str) -> dict[int, Latency]:
-    """Latency by batch size, of the seed that `timed_seed` names; empty where none has the plan."""
-    stored = timed_seed(cell, plan, precision, quantity)
-    entries = stored.record.latency if stored else []
-    return {entry.batch: entry for entry in entries if _is(entry, plan, precision, quantity)}
-
-
-def _is(entry: Latency, plan: str, precision: str, quantity: str) -> bool:
-    return (entry.plan, entry.precision, entry.quantity) == (plan, precision, quantity)
-
-
-def _timed(cell: Cell, plan: str, precision: str) -> tuple[dict[str, Value], str]:
-    values: dict[str, Value] = {}
-    stamp = ""
-    for quantity in PLAN_ORDER:
-        entry = timed(cell, plan, precision, quantity).get(1)
-        values |= _latency_values(quantity, entry, cell)
-        if entry is not None and entry.status == "ok" and not entry.publishable:
-            stamp = _stamp(entry)
-    return values, stamp
-
-
-_FORWARD_KEYS = ("first_call_ms", "compile_ms", "forward_mean_ms")
-
-
-def _latency_values(quantity: str, entry: Latency | None, cell: Cell) -> dict[str, Value]:
-    """The columns of one quantity. What was measured and then rejected is a status, no number."""
-    keys = [f"{quantity}_p50_ms", f"{quantity}_p90_ms"]
-    keys += _FORWARD_KEYS if quantity == "forward" else ()
-    if entry is None:
-        why = cell.records[0].reason if not cell.finished else None
-        return {key: absent(why or "not measured at batch size 1") for key in keys}
-    if entry.status != "ok":
-        title = STATUS_TITLES[entry.status]
-        return {key: absent(entry.reason or title, title) for key in keys}
-    why = entry.reason or "unknown"
-    note = f"{entry.queries} queries, {entry.profile} profile"
-    values = {
-        f"{quantity}_p50_ms": significant(entry.median_ms, note, why),
-        f"{quantity}_p90_ms": significant(entry.p90_ms, note, entry.reason or "too few queries"),
-    }
-    if quantity == "forward":
-        spread = f"± {entry.std_ms:.2f} ms; {note}" if entry.std_ms is not None else note
-        values["first_call_ms"] = significant(entry.first_call_ms, note, why)
-        values["compile_ms"] = significant(entry.compile_ms, note, "nothing is compiled ahead")
-        values["forward_mean_ms"] = significant(entry.mean_ms, spread, why)
-    return values
-
-
-def _stamp(entry: Latency) -> str:
-    if entry.profile == "quick":
-        return "not publishable: quick profile"
-    if entry.steady is False:
-        return "not publishable: never got steady"
-    return f"not publishable: {entry.reason or f'{entry.profile} profile'}"

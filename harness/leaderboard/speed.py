@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 import pandas as pd
 
 from harness.leaderboard.boards import Board, columns_of
-from harness.leaderboard.rows import PLAN_ORDER, Row, timed, timed_seed
+from harness.leaderboard.rows import Row
+from harness.leaderboard.timings import PLAN_ORDER, timed, timed_seed
 from harness.statistics.latency import LatencyRatio, latency_ratio, median_interval
 
 SAMPLES = "latency.parquet"

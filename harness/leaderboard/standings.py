@@ -10,8 +10,9 @@ from harness import registry
 from harness.errors import DataError
 from harness.leaderboard import from_slices
 from harness.leaderboard.boards import Board, columns_of
+from harness.leaderboard.cells import backend_title
 from harness.leaderboard.columns import SETS, Value
-from harness.leaderboard.rows import Row, backend_title
+from harness.leaderboard.rows import Row
 from harness.record_schema import Record
 from harness.scores import declared, is_scored, slice_table
 from harness.statistics.comparison import compare
