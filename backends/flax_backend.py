@@ -31,7 +31,7 @@ from backends.contract import (
     Unsupported,
     require_size,
 )
-from backends.flax_network import MATMUL_PRECISIONS, PLANS, FlaxNetwork, require_plan
+from backends.flax_network import MATMUL_PRECISIONS, PLANS, REDUCED, FlaxNetwork, require_plan
 
 
 @jax.jit
@@ -76,7 +76,7 @@ class FlaxBackend(Backend):
 
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
         precision = require_plan(plan).precision
-        dtype = "bfloat16" if precision == "bfloat16" else "float32"
+        dtype = precision if precision in REDUCED else "float32"
         with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
             product = _multiply(jnp.asarray(left, dtype), jnp.asarray(right, dtype), repeats)
         return np.asarray(product, np.float32)

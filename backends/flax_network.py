@@ -48,8 +48,20 @@ PLANS = (
     ),
     Plan(key="aot-tf32", title="jit ahead of time, TF32", precision="tf32", devices=("cuda",)),
     Plan(key="aot-bfloat16", title="jit ahead of time, bfloat16", precision="bfloat16"),
+    Plan(
+        key="aot-float16",
+        title="jit ahead of time, float16",
+        precision="float16",
+        devices=("cuda",),
+    ),
 )
-MATMUL_PRECISIONS = {"float32": "highest", "tf32": "tensorfloat32", "bfloat16": "default"}
+MATMUL_PRECISIONS = {
+    "float32": "highest",
+    "tf32": "tensorfloat32",
+    "bfloat16": "default",
+    "float16": "default",
+}
+REDUCED = ("bfloat16", "float16")
 
 _compilations = 0
 
@@ -86,7 +98,8 @@ class FlaxNetwork(Network):
         self._names = _definition_order(module)
         self.parameters = self._put(nnx.Param)
         self.statistics = self._put(nnx.BatchStat)
-        self._reduced: tuple[Values, Values] | None = None
+        self._reduced: dict[str, tuple[Values, Values]] = {}
+        self._reduced_from: Values = {}
         self._executables: dict[tuple[str, int, bool], Any] = {}
         self._batch_statistics = jax.jit(self._statistics_of_batch)
 
@@ -142,16 +155,18 @@ class FlaxNetwork(Network):
 
     def values_in(self, precision: str) -> tuple[Values, Values]:
         """The weights as a plan of that precision takes them; normalisation stays float32."""
-        if precision != "bfloat16":
+        if precision not in REDUCED:
             return self.parameters, self.statistics
-        if self._reduced is None or self._reduced_from is not self.parameters:
+        if self._reduced_from is not self.parameters:
             self._reduced_from = self.parameters
+            self._reduced = {}
+        if precision not in self._reduced:
             reduced = {
-                name: value if name.endswith((".gamma", ".beta")) else value.astype(jnp.bfloat16)
+                name: value if name.endswith((".gamma", ".beta")) else value.astype(precision)
                 for name, value in self.parameters.items()
             }
-            self._reduced = reduced, self.statistics
-        return self._reduced
+            self._reduced[precision] = reduced, self.statistics
+        return self._reduced[precision]
 
     def forward(
         self, parameters: Values, statistics: Values, images: jax.Array, *, shifted: bool = False
