@@ -104,7 +104,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "import: mask with other values": (
         importing(lambda raw: save(raw / MASK, 7 * brain())),
         3,
-        f"{MASK}: is no binary mask, it holds 0, 7; save brain as 1",
+        f"{MASK}: is no binary mask, it holds 7; save brain as 1",
     ),
     "import: NaN in the image": (
         importing(lambda raw: save(raw / IMAGE, with_nan(voxels()))),
