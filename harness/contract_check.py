@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from harness import registry
+from harness.agreement import Comparison
 from harness.errors import UsageError
-from harness.launch.probes import Probe, ProbeFault, probes
-from harness.parity import compare
+from harness.launch.probes import ProbeFault, probes
+from harness.parity import Comparing, Place
 
 SIDE = 64
 EVERYONE = "all"
@@ -37,12 +36,15 @@ def examine(name: str, backends: Sequence[str]) -> list[CheckRow]:
     """
     rows = [_card(name)]
     with probes(backends) as (workers, folder):
-        weights = folder / "weights.safetensors"
-        place = {"name": name, "height": SIDE, "width": SIDE}
-        # A network that is too broken to draw weights for is examined with its starting weights.
-        with contextlib.suppress(ProbeFault):
-            workers[backends[0]].ask("draw", seed=0, weights=weights, **place)
-        drawn = str(weights) if weights.exists() else ""
+        place = Place(network=name, height=SIDE, width=SIDE, folder=folder)
+        # Its questions come first: the examination then finds networks and steps compiled.
+        comparing = Comparing(place, list(workers.values()), seed=0, training=len(backends) > 1)
+        drawn, broken = str(comparing.weights), ""
+        try:
+            comparing.drawn.result()
+        except ProbeFault as fault:
+            # A network too broken to draw weights for is examined with its starting weights.
+            drawn, broken = "", str(fault)
         answers = {
             backend: worker.submit("examine", name=name, weights=drawn)
             for backend, worker in workers.items()
@@ -54,8 +56,7 @@ def examine(name: str, backends: Sequence[str]) -> list[CheckRow]:
                 rows.append(
                     CheckRow(backend=backend, what="builds", verdict="failed", detail=str(fault))
                 )
-        if drawn and len(backends) > 1 and not any(row.what == "builds" for row in rows):
-            rows += _parity(name, backends, workers, folder)
+        rows += _parity(comparing.finish(), broken)
     return rows
 
 
@@ -72,22 +73,24 @@ def _card(name: str) -> CheckRow:
     return CheckRow(backend=EVERYONE, what=what, verdict="passed", detail=card.title)
 
 
-def _parity(
-    name: str, backends: Sequence[str], workers: dict[str, Probe], folder: Path
-) -> list[CheckRow]:
+def _parity(compared: Sequence[Comparison], broken: str) -> list[CheckRow]:
+    """What was compared; one row that says why where nothing was."""
+    if broken:
+        return [CheckRow(backend=EVERYONE, what="parity", verdict="failed", detail=broken)]
+    if not compared:
+        detail = "there is one framework, and so nothing to compare."
+        return [CheckRow(backend=EVERYONE, what="parity", verdict="skipped", detail=detail)]
     found = []
-    try:
-        rows = next(compare([(name, backends)], [(SIDE, SIDE)], workers, folder))
-    except ProbeFault as fault:
-        return [CheckRow(backend=EVERYONE, what="parity", verdict="failed", detail=str(fault))]
-    for row in rows:
+    for row in compared:
         where = f", first at {row.layer}" if row.layer else ""
         found.append(
             CheckRow(
                 backend=f"{row.source} → {row.target}",
                 what=f"parity: {row.quantity}",
                 verdict="passed" if row.within else "failed",
-                detail=f"differ by {row.max_abs_diff:.1e}{where}",
+                detail=row.reason + where
+                if row.reason
+                else f"differ by {row.max_abs_diff:.1e}{where}",
             )
         )
     return found

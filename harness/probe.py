@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Backend, BackendError, Network, Runtime, TrainingOptions
+from backends.contract import Backend, BackendError, Network, Runtime, Trainer, TrainingOptions
 from backends.weights import digest, initial_values, read_arrays, read_weights, to_bytes
 from harness import examination, registry, trained_like
 from harness.errors import FetalbenchError
 from harness.measuring.cost import count
+from harness.untying import untie
 
 CLASSES = 2
 LEARNING_RATE = 1e-3
@@ -38,16 +39,38 @@ class Probe:
         self._backend = backend
         self._key: tuple[str, int, int] | None = None
         self._network: Network | None = None
+        self._trainer: Trainer | None = None
 
     def network(self, name: str, height: int, width: int) -> Network:
         """The network of that name and size; kept, because building and compiling takes time."""
         if self._key != (name, height, width) or self._network is None:
-            self._network = None
+            self._network = self._trainer = None
             self._network = self._backend.build(
                 self.builder(name), classes=CLASSES, height=height, width=width
             )
             self._key = (name, height, width)
         return self._network
+
+    def trainer(self, name: str, height: int, width: int) -> Trainer:
+        """A trainer of that network without dropout, for batches of `trained_like.batch`, fresh.
+
+        Kept, because compiling a step takes tens of seconds: all that trains here shares it.
+        """
+        network = self.network(name, height, width)
+        if self._trainer is None:
+            options = TrainingOptions(
+                loss="dice_ce",
+                seed=0,
+                batch_size=trained_like.batch_size(height, width),
+                adam_epsilon=ADAM_EPSILON,
+                dropout=False,
+            )
+            self._trainer = network.trainer(options)
+        else:
+            self._trainer.losses()
+            state = self._trainer.state()
+            self._trainer.set_state({key: np.zeros_like(value) for key, value in state.items()})
+        return self._trainer
 
     def builder(self, name: str) -> Callable[..., Any]:
         """The network's `build` for this framework."""
@@ -58,10 +81,23 @@ class Probe:
         network = self.network(name, height, width)
         return count(network.operations(), network.weight_specs()).model_dump()
 
-    def draw(self, name: str, height: int, width: int, seed: int, weights: str) -> None:
-        """Write trained-like weights to the file `weights`."""
+    def trains(self) -> bool:
+        """Whether this framework trains, as its backend declares."""
+        return self._backend.capabilities.trains
+
+    def draw(
+        self, name: str, height: int, width: int, seed: int, weights: str, inputs: str
+    ) -> bool:
+        """Write trained-like weights to the file `weights`; returns whether the network unpools.
+
+        Then no window that is pooled from the images in the file `inputs` is near a tie.
+        """
         network = self.network(name, height, width)
-        _write(weights, trained_like.draw(network, seed))
+        drawn = trained_like.draw(network, seed)
+        images = read_arrays(Path(inputs))["images"]
+        unpools = untie(network, drawn, images, np.random.default_rng(seed))
+        _write(weights, drawn)
+        return unpools
 
     def carry(self, name: str, height: int, width: int, weights: str, out: str) -> str:
         """Load a weights file and write it again from this layout; returns what differs.
@@ -79,13 +115,10 @@ class Probe:
 
     def logits(
         self, name: str, height: int, width: int, weights: str, inputs: str, out: str
-    ) -> bool:
-        """Write the logits of the images in the file `inputs`; returns whether it unpools."""
+    ) -> None:
+        """Write the logits of the images in the file `inputs`."""
         network = self._loaded(name, height, width, weights)
         _write(out, {"logits": network.predict(read_arrays(Path(inputs))["images"])})
-        if not self._backend.capabilities.counts_operations:
-            return False
-        return any(operation.kind == "max_unpool" for operation in network.operations())
 
     def activations(
         self, name: str, height: int, width: int, weights: str, inputs: str, out: str
@@ -110,14 +143,7 @@ class Probe:
             return []
         network = self._loaded(name, height, width, weights)
         data = read_arrays(Path(inputs))
-        options = TrainingOptions(
-            loss="dice_ce",
-            seed=0,
-            batch_size=len(data["images"]),
-            adam_epsilon=ADAM_EPSILON,
-            dropout=False,
-        )
-        trainer = network.trainer(options)
+        trainer = self.trainer(name, height, width)
         trainer.set_data(data["images"], data["masks"])
         trainer.step(np.arange(len(data["images"]), dtype=np.int64), LEARNING_RATE)
         found = {"loss/loss": trainer.losses()}
@@ -134,14 +160,16 @@ class Probe:
         Without a file of weights the network is examined with those that training starts from.
         """
         he_normal = registry.network(name).card.he_normal
+        place = {"name": name, "height": examination.SIDE, "width": examination.SIDE}
         if weights:
             given = read_arrays(Path(weights))
         else:
-            specs = self.network(name, examination.SIDE, examination.SIDE).weight_specs()
-            given = initial_values(specs, 0, he_normal)
+            given = initial_values(self.network(**place).weight_specs(), 0, he_normal)
         subject = examination.Subject(
             backend=self._backend,
             builder=self.builder(name),
+            home=lambda: self.network(**place),
+            trainer=lambda: self.trainer(**place),
             weights=given,
             he_normal=he_normal,
         )
@@ -168,6 +196,7 @@ class Probe:
 VERBS = frozenset(
     {
         "cost",
+        "trains",
         "draw",
         "carry",
         "logits",

@@ -15,12 +15,13 @@ here by 2e-5.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 from math import prod
 
 import numpy as np
 
-from backends.contract import Array, Network, Operation, TrainingOptions, WeightSpec
+from backends.contract import Array, Network, Operation, TrainingOptions, Unsupported, WeightSpec
 
 # Images of a seeded batch: as many as make this number of pixels, and two at least. Batch
 # normalisation in training mode on maps of 1×1 (Fast-SCNN, DFANet at 64×64) sees as many values as
@@ -35,30 +36,44 @@ MEAN_SHIFT, MEAN_BIAS = 0.7, 0.5
 def draw(network: Network, seed: int) -> dict[str, Array]:
     """Trained-like weights for `network`, drawn by canonical name; leaves them in the network.
 
-    Nothing for a network without weights. Raises `Unsupported` where its backend cannot train.
+    Nothing for a network without weights. What cannot be asked of a network or its backend is done
+    without: the kinds of layers where an operation has no count, the statistics that layers really
+    have where the backend does not train.
     """
-    if not network.weight_specs():
+    specs = network.weight_specs()
+    if not specs:
         return {}
-    operations = {operation.name: operation for operation in network.operations()}
+    try:
+        operations = network.operations()
+    except Unsupported:
+        operations = ()
+    kinds = {operation.name: operation for operation in operations}
+    layers = [spec.name.rpartition(".")[0] for spec in specs]
     weights = {
-        spec.name: _value(spec, operations.get(spec.name.rpartition(".")[0]), seed)
-        for spec in network.weight_specs()
+        spec.name: _value(spec, kinds.get(layer), seed)
+        for spec, layer in zip(specs, layers, strict=True)
     }
     images, masks = batch(network.height, network.width, seed)
-    statistics = [spec.name for spec in network.weight_specs() if not spec.trainable]
+    statistics = [spec.name for spec in specs if not spec.trainable]
     if statistics:
-        found = _statistics(network, weights, statistics, images, masks)
-        weights |= {name: _off(name, found, seed) for name in statistics}
+        with contextlib.suppress(Unsupported):
+            found = _statistics(network, weights, statistics, images, masks)
+            weights |= {name: _off(name, found, seed) for name in statistics}
     network.set_weights(weights)
-    _scale_last_layer(network, weights, images[:LEAST_IMAGES])
+    last = next((o.name for o in reversed(operations) if o.name in layers), layers[-1])
+    _scale_layer(network, last, weights, images[:LEAST_IMAGES])
     network.set_weights(weights)
     return weights
 
 
 def batch(height: int, width: int, seed: int) -> tuple[Array, Array]:
     """Seeded images and masks, fewer of the larger ones (see `images_and_masks`)."""
-    count = max(LEAST_IMAGES, BATCH_PIXELS // (height * width))
-    return images_and_masks(count, height, width, seed)
+    return images_and_masks(batch_size(height, width), height, width, seed)
+
+
+def batch_size(height: int, width: int) -> int:
+    """How many images `batch` gives."""
+    return max(LEAST_IMAGES, BATCH_PIXELS // (height * width))
 
 
 def images_and_masks(count: int, height: int, width: int, seed: int) -> tuple[Array, Array]:
@@ -126,13 +141,14 @@ def _statistics(
     }
 
 
-def _scale_last_layer(network: Network, weights: dict[str, Array], images: Array) -> None:
-    """Divide the weights of the last layer by the root mean square of the logits, in place."""
-    layers = {name.rpartition(".")[0] for name in weights}
-    last = next(o.name for o in reversed(network.operations()) if o.name in layers)
+def _scale_layer(network: Network, layer: str, weights: dict[str, Array], images: Array) -> None:
+    """Divide the weights of a layer by the root mean square of the logits, in place."""
     scale = np.sqrt(np.mean(np.square(network.predict(images), dtype=np.float64)))
+    # A network whose logits are NaN or all zero shall be compared as it is.
+    if not (np.isfinite(scale) and scale):
+        return
     for own in ("kernel", "bias", "gamma", "beta"):
-        if (name := f"{last}.{own}") in weights:
+        if (name := f"{layer}.{own}") in weights:
             weights[name] = (weights[name] / scale).astype(np.float32)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future
 from typing import Annotated, Any
 
 import typer
 
 from harness.cli.options import AsJson, Backends, Networks, print_rows
+from harness.errors import EXIT_SOME_CELLS_FAILED
 
 COUNTED = (
     "trainable_parameters",
@@ -16,6 +18,7 @@ COUNTED = (
     "other_ops",
     "paper_convention_gflops",
 )
+PUBLISHED = ("paper_parameters", "paper_gflops")
 
 
 def cost(
@@ -27,9 +30,9 @@ def cost(
     """Count parameters and FLOPs of each network in each framework; nothing is computed.
 
     `flops` is 2 per multiply-add of convolutions; `paper_convention_gflops` counts as the paper's
-    profiler did. The paper's figures are for 256x256.
+    profiler did. The paper's figures are for 256x256. Exit code 1 where a cell cannot be counted;
+    `reason` then says why.
     """
-    from harness import registry
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
     from harness.launch.probes import probes
@@ -47,15 +50,24 @@ def cost(
             for b in own
         ]
         for name, backend, answer in answers:
-            counted = answer.result()
-            published = registry.network(name).card.published
-            rows.append(
-                {
-                    "network": name,
-                    "backend": backend,
-                    **{key: counted[key] for key in COUNTED},
-                    "paper_parameters": published and published.trainable_parameters,
-                    "paper_gflops": published and float(published.gflops),
-                }
-            )
+            rows.append({"network": name, "backend": backend, **_counted(name, answer)})
     print_rows(rows, as_json=as_json)
+    if any(row["reason"] for row in rows):
+        raise typer.Exit(EXIT_SOME_CELLS_FAILED)
+
+
+def _counted(name: str, answer: Future[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of a cell beside the paper's; None everywhere, with the reason, where it fails."""
+    from harness import registry
+    from harness.errors import FetalbenchError
+
+    found: dict[str, Any] = dict.fromkeys((*COUNTED, *PUBLISHED))
+    try:
+        published = registry.network(name).card.published
+        if published is not None:
+            figures = published.trainable_parameters, float(published.gflops)
+            found |= dict(zip(PUBLISHED, figures, strict=True))
+        counted = answer.result()
+    except FetalbenchError as error:
+        return found | {"reason": str(error)}
+    return found | {key: counted[key] for key in COUNTED} | {"reason": ""}

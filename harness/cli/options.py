@@ -72,6 +72,8 @@ def _cell(value: Any) -> str:
 
     if value is None:
         return "—"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
     return f"{value:,}" if isinstance(value, int) else escape(str(value))

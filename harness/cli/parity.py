@@ -24,7 +24,8 @@ def parity(
 ) -> None:
     """Carry trained-like weights between frameworks and compare logits and a training step.
 
-    Exit code 1 where a difference is too large; `layer` then names the first layer that differs.
+    `rule` says what decided. Exit code 1 where a difference is too large, and `layer` then names
+    the first layer that differs; or where a framework fails, and `reason` then says why.
     """
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError

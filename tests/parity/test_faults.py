@@ -8,8 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.parity import best_image, difference, first_difference
+from harness.agreement import (
+    PREFIXES,
+    Comparison,
+    compare_steps,
+    difference,
+    first_difference,
+)
 from harness.scaffold import new_network
+from harness.untying import tied_channels
 from tests.plugins import fetalbench, install
 
 # PyTorch's habit at stride 2: one row before, where SAME pads one after.
@@ -55,21 +62,19 @@ def test_differences_count_what_is_not_finite_or_of_another_shape() -> None:
     assert difference(ones, ones * np.float32(np.nan)) == float("inf")
 
 
-def test_a_tie_in_one_image_is_no_fault_and_a_shift_in_all_is_one() -> None:
-    """The rule for networks that unpool."""
-    small = np.zeros((3, 64, 64, 2), np.float32)
-    tie, shift = small.copy(), small + np.float32(3e-4)
-    tie[0, :30, :30] = 0.2
-    assert best_image(small, tie, 1.0) == (0.0, True)
-    assert best_image(small, shift, 1.0) == (pytest.approx(3e-4), False)
-    tie[:, :30, :30] = 0.2
-    assert best_image(small, tie, 1.0) == (pytest.approx(0.2), False)
-    large = np.zeros((2, 256, 256, 2), np.float32)
-    tie = large.copy()
-    tie[:, :90, :90] = 0.2
-    assert best_image(large, tie, 1.0) == (pytest.approx(0.2), True)
-    assert best_image(large, large + np.float32(3e-4), 1.0)[1] is False
-    assert best_image(large, large * np.float32(np.nan), 1.0)[1] is False
+def test_the_worst_window_of_each_channel_is_judged() -> None:
+    values = np.zeros((1, 4, 4, 4), np.float32)
+    values[0, ..., 0] = np.arange(16).reshape(4, 4)
+    values[0, ..., 1] = values[0, ..., 0]
+    values[0, 2, 2, 1] = values[0, 3, 3, 1] + 1e-6  # in one window the lead is rounding
+    values[0, ..., 2] = values[0, ..., 0]
+    values[0, :2, :2, 2] = 1e-6  # as good as zero, wherever it is put
+    assert tied_channels(values, 2).tolist() == [False, True, False, False]
+    values[0, 2, 2, 1] = values[0, 2, 3, 1]
+    values[0, 3, 3, 1] = 0
+    assert tied_channels(values, 2).tolist() == [False, False, False, False]
+    values[0, 3, 2, 1] = values[0, 2, 2, 1] = 15
+    assert tied_channels(values, 2).tolist() == [False, True, False, False]
 
 
 def test_the_first_layer_that_differs_is_named() -> None:
@@ -79,3 +84,30 @@ def test_the_first_layer_that_differs_is_named() -> None:
     assert first_difference(source, source, order) == ""
     assert first_difference(source, target, order) == "b"
     assert first_difference(source, {"a": source["a"]}, order) == "b (missing)"
+    nothing = source | {"b": np.full(3, np.nan, np.float32)}
+    assert first_difference(nothing, nothing, order) == "b"
+
+
+def test_a_step_to_nan_never_agrees() -> None:
+    step = {f"{prefix}/w": np.ones(2, np.float32) for prefix in ("loss", "gradient", "weight")}
+    nothing = step | {key: value * np.float32(np.nan) for key, value in step.items()}
+    pairs = [(nothing, nothing), (step, nothing), (nothing, step)]
+    for quantity in PREFIXES:
+        right = compare_steps(quantity, ["w"], {"a": step, "b": step}, (step, step))
+        assert right["within"]
+        # Noise that ends in NaN allows nothing, but forbids nothing either.
+        assert compare_steps(quantity, ["w"], {"a": step, "b": step}, (step, nothing))["within"]
+        for left, other in pairs:
+            found = compare_steps(quantity, ["w"], {"a": left, "b": other}, (left, nothing))
+            assert not found["within"]
+            assert found["layer"] == "w"
+            assert "2 of 2 values of" in found["reason"]
+
+
+def test_a_row_holds_nothing_that_json_cannot() -> None:
+    place = {"network": "n", "source": "a", "target": "b", "height": 64, "width": 64}
+    row = Comparison(
+        quantity="logits", max_abs_diff=np.inf, scale=np.nan, within=False, **place
+    ).row()
+    assert row["max_abs_diff"] is None
+    assert row["scale"] is None

@@ -1,0 +1,159 @@
+"""When do two frameworks agree? The differences, the rules, and the rows that state them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import Any, Literal
+
+import numpy as np
+
+from backends.contract import Array
+
+# Absolute: trained-like weights are drawn so that logits are of order 1.
+TOLERANCE = 1e-4
+Quantity = Literal["logits", "loss", "gradient", "weights after a step", "carried weights"]
+# What a worker's file of one training step calls each quantity.
+PREFIXES: dict[Quantity, str] = {
+    "loss": "loss",
+    "gradient": "gradient",
+    "weights after a step": "weight",
+}
+TRAINING_TOLERANCES: dict[Quantity, float] = {
+    "loss": 1e-5,
+    "gradient": 5e-3,
+    "weights after a step": 1e-5,
+}
+# Where gradients hang on rounding (ICNet), no two frameworks can agree: the framework that draws
+# takes the step again on images with this relative noise, and a few times its change is allowed.
+NOISE = 1e-6
+NOISE_FACTOR = 3.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """One quantity of one network in one direction.
+
+    `max_abs_diff` is the greatest absolute difference, infinite where values cannot be compared,
+    and `scale` the size of what is compared: the root mean square of logits, the greatest absolute
+    value of all else. `rule` says what `within` was decided by:
+
+    - logits: at most 1e-4 at every value of every image, whatever their scale;
+    - carried weights: the same bits;
+    - gradients: 5e-3 × scale, since ReLUs whose input is 0 to rounding open in one framework and
+      not in the other; the loss and each weight after the step: 1e-5 × max(1, its greatest value);
+      each or three times what noise of 1e-6 in the images changes in the framework that drew the
+      weights, where that is more.
+
+    `layer` is the first layer or weight that differs, `reason` says why nothing could be compared.
+    """
+
+    network: str
+    quantity: Quantity
+    source: str
+    target: str
+    height: int
+    width: int
+    max_abs_diff: float
+    scale: float
+    within: bool
+    rule: str = ""
+    layer: str = ""
+    reason: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """The comparison as a row of the table; None stands for what is not finite."""
+        values = asdict(self)
+        return values | {
+            key: values[key] if isfinite(values[key]) else None for key in ("max_abs_diff", "scale")
+        }
+
+
+def difference(left: Array, right: Array) -> float:
+    """Greatest absolute difference; infinite where shapes differ or a value is not finite."""
+    if left.shape != right.shape:
+        return float("inf")
+    greatest = float(np.max(np.abs(left.astype(np.float64) - right), initial=0.0))
+    return greatest if isfinite(greatest) else float("inf")
+
+
+def incomparable(values: Mapping[str, Array]) -> str:
+    """Why the arrays of two frameworks cannot be compared, in words; "" where they can be."""
+    (source, left), (target, right) = values.items()
+    if left.shape != right.shape:
+        return f"{source} gives shape {left.shape}, {target} {right.shape}"
+    odd = {name: int((~np.isfinite(value)).sum()) for name, value in values.items()}
+    clauses = [
+        f"{n} of {left.size} values of {name} are NaN or infinite" for name, n in odd.items()
+    ]
+    return ", ".join(clause for clause, n in zip(clauses, odd.values(), strict=True) if n)
+
+
+def agree(found: float, limit: float) -> bool:
+    """Whether a difference is within its limit; what is not finite never is."""
+    return isfinite(found) and isfinite(limit) and found <= limit
+
+
+def root_mean_square(values: Array) -> float:
+    """Root mean square of all values, 0 where there are none."""
+    return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
+
+
+def first_difference(
+    source: dict[str, Array], target: dict[str, Array], order: Sequence[str]
+) -> str:
+    """The first layer, in the order of execution, whose output differs; "" where none does.
+
+    Outputs count as different beyond 1e-4 of max(1, their root mean square), and where a value is
+    not finite.
+    """
+    for name in order:
+        if name not in target:
+            return f"{name} (missing)"
+        limit = TOLERANCE * max(1.0, root_mean_square(source[name]))
+        if not agree(difference(source[name], target[name]), limit):
+            return name
+    return ""
+
+
+def compare_steps(
+    quantity: Quantity,
+    names: Sequence[str],
+    steps: Mapping[str, Mapping[str, Array]],
+    own: tuple[Mapping[str, Array], Mapping[str, Array]],
+) -> dict[str, Any]:
+    """What a row says of one quantity of a training step of two frameworks.
+
+    `names` are the weights in the order of the layers, `steps` the two frameworks' results by
+    framework, and `own` one framework's results without and with noise in the images.
+    """
+    (source, left), (target, right) = steps.items()
+    prefix = PREFIXES[quantity]
+    keys = {name: f"{prefix}/{name}" for name in names if f"{prefix}/{name}" in left}
+    found = {name: difference(left[key], right[key]) for name, key in keys.items()}
+    greatest = {name: float(np.abs(left[key]).max(initial=0)) for name, key in keys.items()}
+    scale = float(np.max(list(greatest.values())))
+    sizes = {
+        name: scale if quantity == "gradient" else max(1.0, value)
+        for name, value in greatest.items()
+    }
+    plain, noisy = own
+    moved = max(difference(plain[key], noisy[key]) / sizes[name] for name, key in keys.items())
+    share = TRAINING_TOLERANCES[quantity]
+    of = "the greatest" if quantity == "gradient" else "max(1, its greatest value)"
+    rule = f"{share:.0e} of {of}"
+    # Noise after which nothing is finite tells nothing, and must allow nothing.
+    if isfinite(moved) and NOISE_FACTOR * moved > share:
+        share = NOISE_FACTOR * moved
+        rule = f"{share:.1e} of {of}: {NOISE_FACTOR:.0f} × the effect of {NOISE:.0e} noise"
+    wrong = [name for name in keys if not agree(found[name], share * sizes[name])]
+    values = {source: left[keys[wrong[0]]], target: right[keys[wrong[0]]]} if wrong else {}
+    return {
+        "max_abs_diff": max(found.values()),
+        "scale": scale,
+        "within": not wrong,
+        "rule": rule,
+        "layer": wrong[0] if wrong else "",
+        "reason": incomparable(values) if values else "",
+    }
