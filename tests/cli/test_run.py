@@ -390,7 +390,10 @@ def test_what_cannot_be_trained_says_why(fetalbench: Fetalbench, disc_data: Data
     done = fetalbench(*words, "threshold", "--backend", "numpy")
     assert (done.returncode, "'threshold' has no weights to train" in done.stderr) == (2, True)
     done = fetalbench(*words, "threshold", "--backend", "torch")
-    assert (done.returncode, "'threshold' is not implemented for 'torch'" in done.stderr) == (2, True)
+    assert (done.returncode, "'threshold' is not implemented for 'torch'" in done.stderr) == (
+        2,
+        True,
+    )
     done = fetalbench(*words, "rfbsnet", "--backend", "keras-jax")
     assert done.returncode == 1
     assert "rfbsnet × keras-jax is unsupported: Keras on JAX does not train" in done.stderr
