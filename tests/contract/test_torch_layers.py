@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from backends import torch_layers as layers
 from backends.contract import SizeError
+from tests.conftest import ROOT
 
 
 def _row(*values: float) -> Tensor:
@@ -159,3 +163,28 @@ def test_batch_norm_keeps_the_biased_variance_in_keras_sense() -> None:
 def test_batch_norm_refuses_a_batch_without_variance() -> None:
     with pytest.raises(SizeError, match="at least two images"):
         layers.BatchNorm(4)(torch.zeros(1, 4, 1, 1))
+
+
+STRIDED = """
+import torch
+from backends.torch_layers import Conv
+conv = Conv(8, 32, 1, stride=2, bias=False).to(memory_format=torch.channels_last)
+plain = torch.nn.Conv2d(8, 32, 1, stride=2, bias=False)
+with torch.no_grad():
+    conv.weight.normal_()
+    plain.weight.copy_(conv.weight)
+for _ in range(8):
+    images = torch.randn(2, 8, 128, 128).to(memory_format=torch.channels_last).requires_grad_()
+    conv(images).sum().backward()
+    with torch.no_grad():
+        torch.testing.assert_close(conv(images), plain(images.contiguous()))
+print("sound")
+"""
+
+
+def test_a_strided_pointwise_convolution_trains_at_the_papers_size() -> None:
+    # In a process of its own: what it guards against is a memory fault.
+    done = subprocess.run(
+        [sys.executable, "-c", STRIDED], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "sound"), done.stderr[-500:]
