@@ -106,8 +106,8 @@ def forget_memory_peaks(device: str) -> bool:
 def predict_compilations(model: keras.Model) -> int:
     """Compilations behind `model.predict` so far; PyTorch compiles nothing."""
     if TENSORFLOW:
-        function: Any = model.predict_function
-        return function.experimental_get_tracing_count()
+        function: Any = model.predict_function  # made by the first call of `predict`
+        return function.experimental_get_tracing_count() if function is not None else 0
     return _jax_compilations
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -247,7 +248,9 @@ def test_results_of_a_newer_schema_are_refused(fetalbench: Fetalbench, tmp_path:
 def test_make_reproduce_asks_for_a_gpu_before_it_does_anything(device: str) -> None:
     # Installing is taken as done, and nothing is run: only what would be, in its order.
     words = ["make", "--dry-run", "--old-file=.venv/installed", f"DEVICE={device}", "reproduce"]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
+    # As from a shell: these tests are themselves started by make.
+    outer = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
+    done = subprocess.run(words, cwd=ROOT, env=outer, capture_output=True, text=True, check=True)
     first, *rest = done.stdout.splitlines()
     assert first == f'test "{device}" = cpu || .venv/bin/fetalbench doctor --gpu'
     assert any(f"--protocol paper --data data/paper --device {device}" in line for line in rest)

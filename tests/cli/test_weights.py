@@ -22,8 +22,11 @@ NETWORK = "enet"  # convolutions of every kind, normalisation, PReLU
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained-like canonical weights of the network."""
     path = tmp_path_factory.mktemp("weights") / "ours.safetensors"
+    inputs = path.with_name("inputs.safetensors")
+    inputs.write_bytes(to_bytes({"images": np.zeros((1, 64, 64, 1), np.float32)}))
+    what = {"name": NETWORK, "height": 64, "width": 64, "seed": 0}
     with probes(["torch"]) as (workers, _):
-        workers["torch"].ask("draw", name=NETWORK, height=64, width=64, seed=0, weights=path)
+        workers["torch"].ask("draw", **what, weights=path, inputs=inputs)
     return path
 
 

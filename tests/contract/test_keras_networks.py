@@ -174,6 +174,7 @@ def test_plans_answer_as_the_evaluation_does(backend: KerasBackend, plan: str) -
     network.set_weights(_trained_like(network))
     first, second = _images(2), -_images(2)
     inference = network.prepare(first, plan=plan, quantity="forward")
+    inference.synchronise(inference.launch())
     compilations = inference.compilations()
     assert compilations >= 1
     near = 0.1 if plan == "tf-function-bfloat16" else 1e-4
