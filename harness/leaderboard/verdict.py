@@ -157,7 +157,7 @@ def _name(row: Row) -> str:
 
 def _scores(row: Row) -> str:
     parts = [
-        f"{row.values[f'{name}_dice'].number:.1f} % on {name}"
+        f"{row.values[f'{name}_dice'].number:.1f}\N{NO-BREAK SPACE}% on {name}"
         for name in SETS
         if row.values[f"{name}_dice"].number is not None
     ]
