@@ -96,10 +96,11 @@ def test_asynchronous_backend_is_timed_to_its_end(images):
         measured = run(asynchronous, images)
         assert measured.status == "ok", measured.reasons
         assert measured.latency_ns is not None
+        assert measured.latency_ns.min() >= fakes.FAST_S * 1e9
         worked = made[0].worked_ns[-len(measured.latency_ns) :]
         return float(np.median(measured.latency_ns / np.array(worked)))
 
-    # Waking the waiting thread takes its time too, more on a busy machine, and never less.
+    # Another process can come between the end of a query and its stamp, and never makes it less.
     assert min(ratio() for _ in range(3)) == pytest.approx(1, rel=0.02)
 
 
