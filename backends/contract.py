@@ -268,6 +268,15 @@ class Network(ABC):
         """Logits of (n, h, w, 1) images in inference mode, any n ≥ 1. Raises `SizeError`."""
 
     @abstractmethod
+    def exact(self) -> Callable[[Array], Array]:
+        """A function from (n, h, w, 1) float32 images to float64 logits, computed in float64.
+
+        It is the network with the weights of now, all but free of rounding: a mask from it is the
+        same in every framework, where float32 leaves a pixel near a tie to chance. For scoring;
+        what is timed runs in the precision of its plan.
+        """
+
+    @abstractmethod
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
     ) -> Inference:

@@ -23,6 +23,7 @@ from backends.contract import require_variance
 from backends.flax_operations import counted, relu, report
 
 EPSILON = 1e-3
+Pair = tuple[int, int]
 DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
@@ -53,6 +54,8 @@ class Conv(nnx.Module):
         self.stride, self.dilation, self.groups = _pair(stride), _pair(dilation), groups
 
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        if x.dtype == jnp.float64:
+            return self.by_taps(x, kernel)
         return lax.conv_general_dilated(
             x,
             kernel,
@@ -62,6 +65,13 @@ class Conv(nnx.Module):
             dimension_numbers=DIMENSIONS,
             feature_group_count=self.groups,
         )
+
+    def by_taps(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """The convolution as a sum over the places of its kernel."""
+        reach = [1 + (k - 1) * d for k, d in zip(kernel.shape[:2], self.dilation, strict=True)]
+        padding = lax.padtype_to_pads(x.shape[1:3], reach, self.stride, "SAME")
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        return _sum_of_taps(x, kernel, self.stride, self.dilation, self.groups)
 
     @counted
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -96,19 +106,7 @@ class DepthwiseConv(Conv):
         self.shifted = False
 
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
-        if not self.shifted:
-            return super().convolve(x, kernel)
-        padding = lax.padtype_to_pads(x.shape[1:3], kernel.shape[:2], self.stride, "SAME")
-        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
-        (rows, columns), (down, right) = kernel.shape[:2], self.stride
-        height = (x.shape[1] - rows) // down * down + 1
-        width = (x.shape[2] - columns) // right * right + 1
-        taps = [
-            x[:, i : i + height : down, j : j + width : right] * kernel[i, j, 0]
-            for i in range(rows)
-            for j in range(columns)
-        ]
-        return sum(taps[1:], start=taps[0])
+        return self.by_taps(x, kernel) if self.shifted else super().convolve(x, kernel)
 
 
 class ConvTranspose(nnx.Module):
@@ -131,14 +129,7 @@ class ConvTranspose(nnx.Module):
         size, stride = kernel.shape[0], self.stride
         before = (size - stride) // 2
         pads = (size - 1 - before, stride - 1 + before)
-        y = lax.conv_general_dilated(
-            x.astype(kernel.dtype),
-            kernel[::-1, ::-1],
-            (1, 1),
-            (pads, pads),
-            lhs_dilation=(stride, stride),
-            dimension_numbers=DIMENSIONS,
-        )
+        y = self.convolve(x.astype(kernel.dtype), kernel[::-1, ::-1], pads)
         if self.bias is not None:
             y = y + self.bias[...]
         return report(
@@ -150,6 +141,56 @@ class ConvTranspose(nnx.Module):
             stride=(stride, stride),
             bias=self.bias is not None,
         )
+
+    def convolve(self, x: jax.Array, kernel: jax.Array, pads: Pair) -> jax.Array:
+        """The convolution of x with zeros put between and around its rows and columns."""
+        step = self.stride
+        if x.dtype == jnp.float64:
+            none, side = (0, 0, 0), (*pads, step - 1)
+            spread = lax.pad(x, jnp.zeros((), x.dtype), (none, side, side, none))
+            return _sum_of_taps(spread, kernel, (1, 1), (1, 1), 1)
+        return lax.conv_general_dilated(
+            x,
+            kernel,
+            (1, 1),
+            (pads, pads),
+            lhs_dilation=(step, step),
+            dimension_numbers=DIMENSIONS,
+        )
+
+
+def _sum_of_taps(
+    x: jax.Array, kernel: jax.Array, stride: Pair, dilation: Pair, groups: int
+) -> jax.Array:
+    """Convolution of a padded x, each place of the kernel a strided view of x times a matrix.
+
+    XLA has no float64 convolution for CPUs but plain loops; its matrix products it has.
+    """
+    starts = [[d * i for i in range(k)] for k, d in zip(kernel.shape[:2], dilation, strict=True)]
+    lengths = [
+        (side - places[-1] - 1) // step * step + 1
+        for side, places, step in zip(x.shape[1:3], starts, stride, strict=True)
+    ]
+    taps = [
+        _tap(
+            x[:, top : top + lengths[0] : stride[0], left : left + lengths[1] : stride[1]],
+            kernel[i, j],
+            groups,
+        )
+        for i, top in enumerate(starts[0])
+        for j, left in enumerate(starts[1])
+    ]
+    return sum(taps[1:], start=taps[0])
+
+
+def _tap(x: jax.Array, weights: jax.Array, groups: int) -> jax.Array:
+    """(n, h, w, inputs) times (inputs / groups, outputs), each group by its own part."""
+    if groups == 1:
+        return x @ weights
+    if len(weights) == 1 and weights.shape[1] == groups:
+        return x * weights[0]
+    parts = zip(jnp.split(x, groups, -1), jnp.split(weights, groups, -1), strict=True)
+    return jnp.concatenate([part @ own for part, own in parts], -1)
 
 
 # Inner jits are inlined by XLA; they are traced once a shape instead of once a layer, which halves

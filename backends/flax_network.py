@@ -7,7 +7,8 @@ in Python, and a small network's whole latency is of that order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -197,16 +198,43 @@ class FlaxNetwork(Network):
         The last batch is padded, so that at most two shapes are ever compiled.
         """
         require_images(images, self.height, self.width)
+
+        def run(part: Array) -> jax.Array:
+            executable = self.executable(PLANS[0], len(part), masks=False)
+            return executable(self.parameters, self.statistics, part)
+
+        return self._in_batches(run, images)
+
+    def _in_batches(self, run: Callable[[Array], jax.Array], images: Array) -> Array:
         batch = PREDICT_BATCH if len(images) >= PREDICT_BATCH else 1
-        run = self.executable(PLANS[0], batch, masks=False)
         parts = []
         for start in range(0, len(images), batch):
             part = images[start : start + batch]
             missing = batch - len(part)
             padded = np.pad(part, ((0, missing), (0, 0), (0, 0), (0, 0)))
-            logits = run(self.parameters, self.statistics, padded)
-            parts.append(np.asarray(logits)[: len(part)])
+            parts.append(np.asarray(run(padded))[: len(part)])
         return np.concatenate(parts)
+
+    def exact(self) -> Callable[[Array], Array]:
+        """See `Network.exact`; the last batch is padded, as in `predict`."""
+        with jax.enable_x64(True):
+            values = [
+                {name: jnp.asarray(value, jnp.float64) for name, value in kind.items()}
+                for kind in (self.parameters, self.statistics)
+            ]
+
+        # The weights are arguments: as constants they would be compiled, some hundred megabytes.
+        @jax.jit
+        def forward(parameters: Values, statistics: Values, images: jax.Array) -> jax.Array:
+            module: Any = self._merge(parameters, statistics)
+            return module(images.astype(jnp.float64))
+
+        def logits(images: Array) -> Array:
+            require_images(images, self.height, self.width)
+            with jax.enable_x64(True):
+                return self._in_batches(partial(forward, *values), images)
+
+        return logits
 
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]

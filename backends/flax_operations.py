@@ -209,7 +209,7 @@ def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
 
 
 def _bilinear_matrix(inputs: int, outputs: int) -> Array:
-    """(outputs, inputs) float32: the two source weights of each output."""
+    """(outputs, inputs) float64: the two source weights of each output."""
     centres = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
     centres = np.clip(centres, 0, inputs - 1)
-    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(inputs))).astype(np.float32)
+    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(inputs)))

@@ -117,6 +117,13 @@ class KerasNetwork(Network):
         finally:
             keras.config.set_dtype_policy(before)
 
+    def _copy(self, policy: str) -> Any:
+        """The network built anew under another dtype policy, with the weights of now."""
+        model = self._build(policy)
+        for slot, own in zip(slots(model), self._slots, strict=True):
+            slot.variable.assign(to_numpy(own.variable.value))
+        return model
+
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         """All weights, in an order in which the layers can run."""
         return self._specs
@@ -152,6 +159,21 @@ class KerasNetwork(Network):
         batches = (images[start : start + EVALUATION_BATCH_SIZE] for start in starts)
         return np.concatenate([function(batch).numpy() for batch in batches])
 
+    def exact(self) -> Callable[[Array], Array]:
+        """See `Network.exact`."""
+        with keras_engine.float64():
+            model = self._copy("float64")
+        function = keras_tensorflow.in_float64(model) if TENSORFLOW else model.predict_on_batch
+
+        def logits(images: Array) -> Array:
+            require_images(images, self.height, self.width)
+            starts = range(0, len(images), EVALUATION_BATCH_SIZE)
+            with keras_engine.float64():
+                parts = [function(images[at : at + EVALUATION_BATCH_SIZE]) for at in starts]
+                return np.concatenate([np.asarray(part) for part in parts])
+
+        return logits
+
     def prepare(self, images: Array, *, plan: str, quantity: Quantity) -> Inference:
         """A query that has not run. Raises `SizeError`, and `Unsupported` for an unknown plan."""
         require_images(images, self.height, self.width)
@@ -164,9 +186,7 @@ class KerasNetwork(Network):
     def _tensorflow_function(self, plan: str, quantity: Quantity, batch_size: int) -> Any:
         if plan in ("tf-function-bfloat16", "tf-function-float16"):
             # Not kept: the copy holds the weights as they are now.
-            model = self._build(f"mixed_{plan.rpartition('-')[2]}")
-            for slot, own in zip(slots(model), self._slots, strict=True):
-                slot.variable.assign(own.variable)
+            model = self._copy(f"mixed_{plan.rpartition('-')[2]}")
             return keras_tensorflow.compiled(model, quantity)
         if plan == "xla":
             return keras_tensorflow.compiled(self._model, quantity, batch_size=batch_size, xla=True)

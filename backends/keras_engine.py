@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,11 @@ def require_tensorflow(wish: str) -> None:
         raise Unsupported(
             f"Keras on {ENGINE} does not {wish} here: use the backend 'keras' (TensorFlow)."
         )
+
+
+def float64() -> AbstractContextManager[Any]:
+    """Where arrays may be float64: JAX makes them float32 unless it is told otherwise."""
+    return import_module("jax").enable_x64(True) if ENGINE == "jax" else nullcontext()
 
 
 def to_numpy(tensor: Any) -> Array:

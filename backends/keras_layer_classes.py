@@ -8,7 +8,9 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import keras
+import numpy as np
 
+from backends.contract import Array
 from backends.keras_engine import ENGINE, TENSORFLOW, tf
 
 ops: Any = keras.ops  # its annotations say that an operation may return None
@@ -47,6 +49,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """(n, h, w, c) to (n, h, w, c); in training the running statistics move."""
+        if self.compute_dtype == "float64" and not training:
+            return self._exactly(inputs)
         if not TENSORFLOW:
             return super().call(inputs, training=training, mask=mask)
         empty = tf.zeros(0)
@@ -66,6 +70,14 @@ class BatchNorm(keras.layers.BatchNormalization):
             for kept, new in zip(running, batch, strict=True):
                 kept.assign(self.momentum * kept + (1 - self.momentum) * new)
         return y
+
+    def _exactly(self, inputs: Tensor) -> Tensor:
+        """By the running statistics; the fused kernel has no float64, Keras' own form uses less."""
+        gamma, beta, mean, variance = (
+            ops.cast(each, "float64")
+            for each in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        )
+        return (inputs - mean) * (gamma / ops.sqrt(variance + self.epsilon)) + beta
 
 
 class AveragePool(keras.layers.AveragePooling2D):
@@ -107,6 +119,13 @@ class Resize(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, height, width, c)."""
+        if self.compute_dtype == "float64" and self.interpolation == "bilinear":
+            # TensorFlow's kernel computes in float32 whatever it is given.
+            rows, columns = (
+                ops.convert_to_tensor(linear_weights(*lengths), "float64")
+                for lengths in zip(inputs.shape[1:3], self.size, strict=True)
+            )
+            return ops.einsum("ih,nhwc,jw->nijc", rows, inputs, columns)
         return ops.image.resize(
             inputs, self.size, interpolation=self.interpolation, antialias=False
         )
@@ -177,3 +196,9 @@ class PadChannels(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, h, w, channels)."""
         return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (0, self.channels - inputs.shape[-1])))
+
+
+def linear_weights(source: int, target: int) -> Array:
+    """(target, source) float64 matrix of linear interpolation at half-pixel centres."""
+    centres = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
+    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(source)))

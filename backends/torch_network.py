@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from pathlib import Path
 from typing import Literal
 
@@ -98,11 +99,25 @@ class TorchNetwork(Network):
         """See `Network.predict`."""
         require_images(images, self.height, self.width)
         self.enter("eval")
+        return self._logits(self.module, images, torch.float32)
+
+    def exact(self) -> Callable[[Array], Array]:
+        """See `Network.exact`."""
+        self.enter("eval")
+        module = deepcopy(self.module).double()
+
+        def logits(images: Array) -> Array:
+            require_images(images, self.height, self.width)
+            return self._logits(module, images, torch.float64)
+
+        return logits
+
+    def _logits(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Array:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
-                result = self.module(self.to_device(images[start : start + EVALUATION_BATCH]))
-                parts.append(result.permute(0, 2, 3, 1).cpu().numpy())
+                batch = self.to_device(images[start : start + EVALUATION_BATCH])
+                parts.append(module(batch.to(dtype)).permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(parts)
 
     def prepare(

@@ -120,6 +120,13 @@ class Probe:
         network = self._loaded(name, height, width, weights)
         _write(out, {"logits": network.predict(read_arrays(Path(inputs))["images"])})
 
+    def exact(
+        self, name: str, height: int, width: int, weights: str, inputs: str, out: str
+    ) -> None:
+        """Write the float64 logits of the images in the file `inputs`, from which masks are."""
+        network = self._loaded(name, height, width, weights)
+        _write(out, {"logits": network.exact()(read_arrays(Path(inputs))["images"])})
+
     def activations(
         self, name: str, height: int, width: int, weights: str, inputs: str, out: str
     ) -> list[str]:
@@ -200,6 +207,7 @@ VERBS = frozenset(
         "draw",
         "carry",
         "logits",
+        "exact",
         "activations",
         "step",
         "examine",
