@@ -141,20 +141,16 @@ class Comparing:
             if training:
                 out = place.file(f"{name}-step")
                 self.steps[name] = probe.submit("step", inputs=inputs, out=out, **given)
-        if training:
-            random = np.random.default_rng(seed + 2)
-            noisy = images * (1 + NOISE * random.standard_normal(images.shape)).astype(np.float32)
-            inputs = place.file("noisy")
-            inputs.write_bytes(to_bytes({"images": noisy, "masks": masks}))
-            out = place.file(f"{NOISY}-step")
-            self.steps[NOISY] = drawer.submit("step", inputs=inputs, out=out, **given)
+        random = np.random.default_rng(seed + 2)
+        noisy = images * (1 + NOISE * random.standard_normal(images.shape)).astype(np.float32)
+        place.file("noisy").write_bytes(to_bytes({"images": noisy, "masks": masks}))
 
     def finish(self) -> list[Comparison]:
         """Wait for the answers and compare them; the files are gone afterwards."""
         rows = []
         for pair in permutations(self.probes, 2):
             rows += self._caught(pair, "logits", self._direction(*pair))
-        trained = [name for name, step in self.steps.items() if name != NOISY and _trained(step)]
+        trained = [name for name, step in self.steps.items() if _trained(step)]
         for pair in combinations(trained, 2):
             rows += self._caught(pair, "loss", self._training(*pair))
         for path in self.place.folder.glob(f"{self.place.stem}-*"):
@@ -240,12 +236,23 @@ class Comparing:
 
     def _training(self, source: str, target: str) -> Iterator[Comparison]:
         steps = {name: self._read(name, self.steps) for name in (source, target)}
-        own = self._read(self.first, self.steps), self._read(NOISY, self.steps)
         names = ["loss", *self.steps[source].result()]
         for quantity in PREFIXES:
-            yield self._row(
-                (source, target), quantity, **compare_steps(quantity, names, steps, own)
+            values = compare_steps(quantity, names, steps, self._noise)
+            yield self._row((source, target), quantity, **values)
+
+    def _noise(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The step of the framework that drew the weights, without and with noise in the images."""
+        out = self.place.file(f"{NOISY}-step")
+        if not out.exists():
+            self.probes[self.first].ask(
+                "step",
+                weights=self.weights,
+                inputs=self.place.file("noisy"),
+                out=out,
+                **self.place.size,
             )
+        return self._read(self.first, self.steps), read_arrays(out)
 
 
 def _trained(step: Future[list[str]]) -> bool:

@@ -19,6 +19,9 @@ from harness.errors import FetalbenchError
 from harness.launch.environment import worker_environment, worker_threads
 
 GRACE_SECONDS = 10.0
+# PyTorch's threads wait for one another at every layer by spinning: on cores that others use too,
+# a layer takes ten times as long. Those of the others sleep, and take what is free.
+SPINNING = ("torch", "keras-torch")
 
 
 class ProbeFault(FetalbenchError):
@@ -35,15 +38,14 @@ class Probe:
     `ask` waits for the answer, `submit` gives it as a future; frameworks so answer side by side.
     """
 
-    def __init__(self, backend: str, folder: Path) -> None:
-        """Start the worker; its own output goes to a log in `folder`.
+    def __init__(self, backend: str, folder: Path, threads: int) -> None:
+        """Start the worker with that many threads; its own output goes to a log in `folder`.
 
         Raises `MissingFramework` where the framework is not installed.
         """
         registry.require_framework(backend)
         self.backend = backend
         self.log = folder / f"{backend}.log"
-        threads = worker_threads(0)
         questions_read, questions_write = os.pipe()
         answers_read, answers_write = os.pipe()
         words = [backend, str(threads), str(questions_read), str(answers_write)]
@@ -110,13 +112,19 @@ class Probe:
 
 @contextlib.contextmanager
 def probes(backends: Sequence[str]) -> Iterator[tuple[dict[str, Probe], Path]]:
-    """One worker for each backend, and a folder for the arrays; both are gone afterwards."""
+    """One worker for each backend, and a folder for the arrays; both are gone afterwards.
+
+    They share the cores.
+    """
+    cores = worker_threads(0)
+    share = max(1, cores // max(1, len(backends)))
     for backend in backends:
         registry.require_framework(backend)
     with tempfile.TemporaryDirectory(prefix="fetalbench-") as name, contextlib.ExitStack() as stack:
         folder = Path(name)
         started = {}
         for backend in backends:
-            started[backend] = Probe(backend, folder)
+            threads = share if backend in SPINNING else cores
+            started[backend] = Probe(backend, folder, threads)
             stack.callback(started[backend].close)
         yield started, folder

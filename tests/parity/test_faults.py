@@ -109,12 +109,16 @@ def test_a_step_to_nan_never_agrees() -> None:
     nothing = step | {key: value * np.float32(np.nan) for key, value in step.items()}
     pairs = [(nothing, nothing), (step, nothing), (nothing, step)]
     for quantity in PREFIXES:
-        right = compare_steps(quantity, ["w"], {"a": step, "b": step}, (step, step))
+        right = compare_steps(quantity, ["w"], {"a": step, "b": step}, lambda: (step, step))
         assert right["within"]
         # Noise that ends in NaN allows nothing, but forbids nothing either.
-        assert compare_steps(quantity, ["w"], {"a": step, "b": step}, (step, nothing))["within"]
+        assert compare_steps(quantity, ["w"], {"a": step, "b": step}, lambda: (step, nothing))[
+            "within"
+        ]
         for left, other in pairs:
-            found = compare_steps(quantity, ["w"], {"a": left, "b": other}, (left, nothing))
+            found = compare_steps(
+                quantity, ["w"], {"a": left, "b": other}, lambda given=left: (given, nothing)
+            )
             assert not found["within"]
             assert found["layer"] == "w"
             assert "2 of 2 values of" in found["reason"]
