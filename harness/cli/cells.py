@@ -50,7 +50,7 @@ def run_cells(
     protocol = protocol or load_protocol(protocol_source)
     if weights is not None:
         require_weights_file(weights)
-    dataset = open_dataset(data)
+    dataset = open_dataset(data, verify=True)
     chosen = choose_device(device, protocol)
     request = Request(
         protocol=protocol,

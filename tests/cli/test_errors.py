@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -51,6 +52,16 @@ def protocol(text: str) -> Words:
     return words
 
 
+def changed_data(data: Path, folder: Path) -> list[str]:
+    """Running on a data set of which one mask was edited by hand."""
+    shutil.copytree(data, folder / "edited")
+    path = sorted((folder / "edited/stacks").glob("*.masks.npy"))[0]
+    masks = np.load(path)
+    masks[0, 0, 0] ^= 1
+    np.save(path, masks)
+    return ["run", "--data", str(folder / "edited")]
+
+
 def weights(command: str, content: bytes | None) -> Words:
     """A command given a weights file of that content, or none at all."""
 
@@ -67,6 +78,7 @@ def weights(command: str, content: bytes | None) -> Words:
 MISTAKES: dict[str, tuple[Words, int, str]] = {
     "no such data": (lambda _d, _t: ["run", "--data", "nowhere"], 3, "nowhere: no such folder"),
     "no data set": (lambda _d, t: ["run", "--data", str(t)], 3, "no prepared data set"),
+    "changed data": (changed_data, 3, "its content does not match the hash in dataset.json"),
     "unknown network": (
         lambda d, _t: ["run", "--data", str(d), "--networks", "rfbnet"],
         2,
