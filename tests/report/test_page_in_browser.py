@@ -159,6 +159,19 @@ def test_the_page_itself_never_scrolls_sideways(open_page: Opener, width: int) -
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
+def test_a_telephone_shows_the_first_number_beside_its_name(open_page: Opener) -> None:
+    page = open_page(viewport={"width": 360, "height": 800})
+    number = page.locator("table.leaderboard tbody td.num:visible").first.bounding_box()
+    assert number
+    assert number["x"] + number["width"] <= 360
+    row = page.locator("table.leaderboard tbody tr").first
+    below = "(row) => getComputedStyle(row.querySelector('.name'), '::after').content"
+    for place in (1, 2):  # backend and plan
+        assert not row.locator("> *").nth(place).is_visible()
+    for own in ("data-backend", "data-plan"):
+        assert str(row.get_attribute(own)) in row.evaluate(below)
+
+
 def test_prints(open_page: Opener, tmp_path: Path) -> None:
     page = open_page()
     pdf = page.pdf(path=tmp_path / "page.pdf", prefer_css_page_size=True)

@@ -37,7 +37,9 @@
     for (const extra of all(".flag, .stamp", main)) extra.replaceWith(` (${extra.textContent})`);
     return main.textContent.replace(/[↕↑↓]/g, "").replace(/\s+/g, " ").trim();
   };
-  const grid = (table) => [...table.rows].filter(visible).map((row) => [...row.cells].filter(visible).map(label));
+  // Network, backend and plan are copied also where a narrow screen shows them in one column.
+  const copied = (cell, place) => place < 3 || visible(cell);
+  const grid = (table) => [...table.rows].filter(visible).map((row) => [...row.cells].filter(copied).map(label));
   const latexCharacters = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--" };
   // In one pass, so that no character is escaped twice.
   const latex = (text) => text.replace(/[\\~^–&%$#_{}]/g, (c) => latexCharacters[c] ?? `\\${c}`);
