@@ -132,11 +132,15 @@ def _beside(reached: float, peak_flops: float) -> str:
     )
 
 
-def other_masks(masks: Array, logits: Array, precision: str) -> str | None:
+def other_masks(
+    masks: Array, logits: Array, precision: str, *, unpools: bool = False
+) -> str | None:
     """Timed masks (n, h, w) that differ from the evaluated logits (n, h, w, classes).
 
     A pixel whose two greatest logits differ by less than a small share of the greatest may differ:
-    rounding, which is another in every plan, decides it. Only few pixels may be of that kind.
+    rounding, which is another in every plan, decides it. Only few pixels may be of that kind. In a
+    network that `unpools`, rounding also decides which of two equal values a pooling takes, and
+    with it the place of what is unpooled: there any pixel may be one of the few.
     """
     if masks.shape != logits.shape[:3]:
         return f"the timed masks have shape {masks.shape}, expected {logits.shape[:3]}."
@@ -145,7 +149,8 @@ def other_masks(masks: Array, logits: Array, precision: str) -> str | None:
     tie = TIE_SHARE.get(precision, TIE_SHARE_REDUCED) * float(np.abs(logits).max())
     differs = masks != logits.argmax(-1)
     few = TIED_PIXELS.get(precision, TIED_PIXELS_REDUCED) * differs.size
-    if not (differs & (margin > tie)).any() and differs.sum() <= max(1, few):
+    decided = differs & (margin > tie) & (not unpools)
+    if not decided.any() and differs.sum() <= max(1, few):
         return None
     return (
         f"the timed run gave other masks than the evaluation: {int(differs.sum())} of "

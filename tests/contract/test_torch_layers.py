@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from backends import torch_layers as layers
-from backends.contract import SizeError
+from backends.errors import SizeError
 from tests.conftest import ROOT
 
 
@@ -117,6 +117,29 @@ def test_unpooling_puts_ties_first_in_row_order() -> None:
     pooled, places = layers.max_pool_places(image)
     expected = torch.tensor([[5.0, 0.0, 0.0, 2.0], [0.0, 0.0, 0.0, 0.0]])[None, None]
     torch.testing.assert_close(layers.max_unpool(pooled, places), expected)
+
+
+def test_what_is_exported_pools_and_unpools_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Whole numbers from 0 to 2: most windows hold a tie.
+    images = torch.randint(3, (2, 3, 8, 6), generator=torch.Generator().manual_seed(0)).float()
+    pooled, places = layers.max_pool_places(images)
+    expected = layers.max_unpool(pooled + 1, places)
+    monkeypatch.setattr(torch.compiler, "is_exporting", lambda: True)
+    exported, places = layers.max_pool_places(images)
+    torch.testing.assert_close(exported, pooled, rtol=0, atol=0)
+    unpooled = layers.max_unpool(exported + 1, places)
+    torch.testing.assert_close(unpooled, expected, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_float64_depthwise_convolution_is_the_same_sum(stride: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    conv = layers.DepthwiseConv(5, 3, stride=stride).double()
+    for weight in conv.parameters():
+        weight.data.copy_(torch.randn(weight.shape, generator=generator))
+    images = torch.randn((2, 5, 9, 8), generator=generator, dtype=torch.float64)
+    plain = layers.Conv.forward(conv, images)
+    torch.testing.assert_close(conv(images), plain, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(("size", "target"), [(3, 8), (8, 3), (5, 5), (1, 4)])

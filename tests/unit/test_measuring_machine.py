@@ -12,7 +12,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from backends.contract import Runtime, Unsupported, WeightSpec
+from backends.contract import Runtime, WeightSpec
+from backends.errors import Unsupported
 from harness.measuring import gates, machine, memory, nvml, probes
 from tests.contract import fakes
 
@@ -256,6 +257,17 @@ def test_ties_are_no_other_masks():
     assert gates.other_masks(np.array([[[0, 1]]]), logits, "float32") is None
     assert gates.other_masks(np.array([[[1, 0]]]), logits, "float32") is not None
     assert gates.other_masks(np.array([[[1]]]), logits, "float32") is not None
+
+
+def test_rounding_decides_where_a_value_is_unpooled():
+    logits = np.zeros((1, 64, 64, 2))
+    logits[..., 1] = 1
+    masks = np.ones((1, 64, 64), np.uint8)
+    masks[0, 0, :4] = 0
+    assert gates.other_masks(masks, logits, "float32") is not None
+    assert gates.other_masks(masks, logits, "float32", unpools=True) is None
+    masks[0, 0, :5] = 0
+    assert gates.other_masks(masks, logits, "float32", unpools=True) is not None
 
 
 def test_a_mask_that_is_wrong_everywhere_is_no_tie():
