@@ -28,10 +28,15 @@ from backends.contract import (
     Bytes,
     Capabilities,
     Runtime,
-    Unsupported,
-    require_size,
 )
-from backends.flax_network import MATMUL_PRECISIONS, PLANS, REDUCED, FlaxNetwork, require_plan
+from backends.errors import Unsupported, require_size
+from backends.flax_network import FlaxNetwork
+from backends.flax_plans import (
+    MATMUL_PRECISIONS,
+    PLANS,
+    REDUCED,
+    require_plan,
+)
 
 
 @jax.jit

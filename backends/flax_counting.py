@@ -12,7 +12,8 @@ from typing import Any
 
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from backends.contract import Operation, Unsupported
+from backends.contract import Operation
+from backends.errors import Unsupported
 from backends.flax_operations import COUNTED
 
 # Move or convert values without computing. `concatenate` has a layer that reports it.

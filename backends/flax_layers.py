@@ -19,7 +19,7 @@ import numpy as np
 from flax import nnx
 from jax import lax
 
-from backends.contract import require_variance
+from backends.errors import require_variance
 from backends.flax_operations import counted, relu, report
 
 EPSILON = 1e-3

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from flax import serialization, traverse_util
 
-from backends.contract import Array, Weights, WeightsError
+from backends.contract import Array, Weights
+from backends.errors import WeightsError
 from backends.weights import require_suffix
 
 SUFFIX = ".msgpack"

@@ -8,7 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from backends.contract import Array, Trainer, TrainingOptions, Weights, WeightsError, WeightSpec
+from backends.contract import (
+    Array,
+    Trainer,
+    TrainingOptions,
+    Weights,
+    WeightSpec,
+)
+from backends.errors import WeightsError
 from backends.weights import check_weights
 
 if TYPE_CHECKING:

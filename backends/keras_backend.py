@@ -18,7 +18,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from backends import keras_engine, keras_native, keras_tensorflow
+from backends import keras_engine, keras_native, keras_tensorflow, keras_tensorflow_training
 from backends.contract import (
     Array,
     Backend,
@@ -31,12 +31,10 @@ from backends.contract import (
     Runtime,
     Trainer,
     TrainingOptions,
-    Unsupported,
     Weights,
     WeightSpec,
-    require_images,
-    require_size,
 )
+from backends.errors import Unsupported, require_images, require_size
 from backends.keras_engine import ENGINE, TENSORFLOW, canonical_path, tf, to_numpy
 from backends.keras_graph import operations, slots
 from backends.weights import check_weights
@@ -198,7 +196,7 @@ class KerasNetwork(Network):
     def trainer(self, options: TrainingOptions) -> Trainer:
         """A trainer on the TensorFlow engine. Raises `Unsupported` on the others."""
         keras_engine.require_tensorflow("train")
-        return keras_tensorflow.TensorFlowTrainer(self._model, self._slots, options)
+        return keras_tensorflow_training.TensorFlowTrainer(self._model, self._slots, options)
 
     def recalibrate(self, images: Array, batch_size: int) -> None:
         """See `Network.recalibrate`; on TensorFlow, which is the engine that trains."""
@@ -209,7 +207,7 @@ class KerasNetwork(Network):
         require_images(images, self.height, self.width)
         key = f"recalibrate {batch_size}"
         if key not in self._functions:
-            self._functions[key] = keras_tensorflow.batch_statistics(
+            self._functions[key] = keras_tensorflow_training.batch_statistics(
                 self._model, running, batch_size
             )
         starts = range(0, len(images) - batch_size + 1, batch_size)
@@ -240,7 +238,7 @@ class KerasNetwork(Network):
         require_images(images, self.height, self.width)
         trainable = [slot for slot in self._slots if slot.spec.trainable]
         before = self.weights()
-        found = keras_tensorflow.gradients(self._model, trainable, images, masks, loss)
+        found = keras_tensorflow_training.gradients(self._model, trainable, images, masks, loss)
         self.set_weights(before)
         return found
 

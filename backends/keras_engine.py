@@ -10,7 +10,8 @@ from typing import Any
 
 import keras
 
-from backends.contract import Array, BackendError, Bytes, MissingFramework, Runtime, Unsupported
+from backends.contract import Array, Bytes, Runtime
+from backends.errors import BackendError, MissingFramework, Unsupported
 
 ENGINE: str = keras.backend.backend()
 TENSORFLOW = ENGINE == "tensorflow"

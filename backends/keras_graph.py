@@ -14,7 +14,13 @@ import numpy as np
 from keras import layers
 
 from backends import keras_layer_classes as own
-from backends.contract import Array, Operation, OperationKind, Unsupported, WeightSpec
+from backends.contract import (
+    Array,
+    Operation,
+    OperationKind,
+    WeightSpec,
+)
+from backends.errors import Unsupported
 from backends.keras_engine import canonical_path
 
 Size = tuple[int, int, int]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import keras
 
-from backends.contract import WeightsError
+from backends.errors import WeightsError
 from backends.weights import require_suffix
 
 SUFFIX = ".weights.h5"

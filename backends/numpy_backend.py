@@ -19,11 +19,10 @@ from backends.contract import (
     Runtime,
     Trainer,
     TrainingOptions,
-    Unsupported,
     Weights,
     WeightSpec,
-    require_images,
 )
+from backends.errors import Unsupported, require_images
 from backends.weights import check_weights
 
 Forward = Callable[[Array], Array]

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from backends.contract import Unsupported
+from backends.errors import Unsupported
 
 OPSET = 18
 INPUT, OUTPUT = "images", "logits"

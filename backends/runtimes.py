@@ -11,7 +11,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from backends.contract import Array, Plan, Unsupported
+from backends.contract import Array, Plan
+from backends.errors import Unsupported
 
 PLANS = (
     Plan(key="onnxruntime", title="ONNX Runtime", devices=("cpu",)),

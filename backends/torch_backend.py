@@ -18,9 +18,8 @@ from backends.contract import (
     Bytes,
     Capabilities,
     Runtime,
-    Unsupported,
-    require_size,
 )
+from backends.errors import Unsupported, require_size
 from backends.torch_network import TorchNetwork
 from backends.torch_plans import PLANS, matrix_product, require_plan, set_float32_precision
 

@@ -10,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from backends.contract import WeightsError
+from backends.errors import WeightsError
 from backends.weights import require_suffix
 
 

@@ -19,8 +19,8 @@ from backends.contract import (
     TrainingOptions,
     Weights,
     WeightSpec,
-    require_images,
 )
+from backends.errors import require_images
 from backends.onnx_export import onnx_bytes
 from backends.runtimes import run_file
 from backends.torch_layers import BatchNorm

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from backends import runtimes
-from backends.contract import Array, BackendError, Inference, Plan, SizeError, Unsupported
+from backends.contract import Array, Inference, Plan
+from backends.errors import BackendError, SizeError, Unsupported
 from backends.onnx_export import onnx_bytes
 
 if TYPE_CHECKING:

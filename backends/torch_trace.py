@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from backends.contract import Array, Operation, OperationKind, Unsupported
+from backends.contract import Array, Operation, OperationKind
+from backends.errors import Unsupported
 from backends.torch_layers import ChannelShuffle
 
 _aten = torch.ops.aten

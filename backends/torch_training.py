@@ -11,14 +11,12 @@ from torch.nn import functional
 
 from backends.contract import (
     Array,
-    SizeError,
     Trainer,
     TrainingOptions,
     Weights,
-    WeightsError,
     WeightSpec,
-    require_images,
 )
+from backends.errors import SizeError, WeightsError, require_images
 from backends.weights import check_weights
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from backends.contract import Array, Unsupported, WeightSpec
+from backends.contract import Array, WeightSpec
+from backends.errors import Unsupported
 
 # What PyTorch calls a weight → its canonical own name and the axes of the canonical layout.
 _CONV = {"weight": ("kernel", (2, 3, 1, 0)), "bias": ("bias", (0,))}

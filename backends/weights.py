@@ -24,7 +24,8 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from backends.contract import Array, Weights, WeightsError, WeightSpec
+from backends.contract import Array, Weights, WeightSpec
+from backends.errors import WeightsError
 
 
 def initial_value(spec: WeightSpec, seed: int, he_normal: Sequence[str] = ()) -> Array:

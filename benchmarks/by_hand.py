@@ -22,7 +22,8 @@ import onnxruntime
 import openvino
 import torch
 
-from backends.contract import Array, Runtime, Unsupported
+from backends.contract import Array, Runtime
+from backends.errors import Unsupported
 from backends.onnx_export import onnx_bytes
 from harness import registry
 from harness.building import build_network

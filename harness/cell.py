@@ -14,12 +14,10 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from backends.contract import (
-    Backend,
+from backends.contract import Backend, Network, Runtime
+from backends.errors import (
     BackendError,
     MissingFramework,
-    Network,
-    Runtime,
     Unsupported,
     is_out_of_memory,
 )

@@ -78,7 +78,8 @@ def add(job: Job, cell: CellKey, measurement: Measurement) -> StoredRecord:
     """Commit the record with a measurement of process `job.part` beside those of earlier ones."""
     import pandas as pd
 
-    from harness.measuring.latency import measurements_of, no_samples, summarise
+    from harness.measuring.latency import no_samples
+    from harness.measuring.summary import measurements_of, summarise
 
     stored = _stored(job, cell)
     record = stored.record

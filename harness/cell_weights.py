@@ -11,7 +11,8 @@ from typing import Any
 import pandas as pd
 from safetensors import SafetensorError, safe_open
 
-from backends.contract import Backend, Network, Unsupported, WeightsError, WeightSpec
+from backends.contract import Backend, Network, WeightSpec
+from backends.errors import Unsupported, WeightsError
 from backends.weights import digest, initial_values, read_weights, to_bytes
 from harness import records, registry
 from harness.cell_latency import WEIGHTS

@@ -13,7 +13,8 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from backends.contract import Array, Network, WeightsError
+from backends.contract import Array, Network
+from backends.errors import WeightsError
 from backends.weights import check_weights
 from harness import atomic
 

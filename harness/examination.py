@@ -14,14 +14,16 @@ import numpy as np
 from backends.contract import (
     Array,
     Backend,
-    BackendError,
     Network,
-    SizeError,
     Trainer,
-    Unsupported,
     Weights,
-    WeightsError,
     WeightSpec,
+)
+from backends.errors import (
+    BackendError,
+    SizeError,
+    Unsupported,
+    WeightsError,
 )
 from backends.weights import initial_values
 from harness.trained_like import batch, images_and_masks

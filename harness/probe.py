@@ -17,7 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from backends.contract import Backend, BackendError, Network, Runtime, Trainer, TrainingOptions
+from backends.contract import (
+    Backend,
+    Network,
+    Runtime,
+    Trainer,
+    TrainingOptions,
+)
+from backends.errors import BackendError
 from backends.weights import digest, initial_values, read_arrays, read_weights, to_bytes
 from harness import examination, registry, trained_like
 from harness.errors import FetalbenchError

@@ -18,7 +18,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backends.contract import SizeError, require_size
+from backends.errors import SizeError, require_size
 from harness import registry
 from harness.errors import UsageError
 from harness.registry import check_name

@@ -239,7 +239,7 @@ def installed_version(module: str) -> str:
 
 def require_framework(name: str) -> None:
     """Raise `MissingFramework` with the remedy unless the backend's framework is installed."""
-    from backends.contract import MissingFramework
+    from backends.errors import MissingFramework
 
     absent = missing_modules(name)
     if absent:

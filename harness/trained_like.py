@@ -21,7 +21,14 @@ from math import prod
 
 import numpy as np
 
-from backends.contract import Array, Network, Operation, TrainingOptions, Unsupported, WeightSpec
+from backends.contract import (
+    Array,
+    Network,
+    Operation,
+    TrainingOptions,
+    WeightSpec,
+)
+from backends.errors import Unsupported
 
 # Images of a seeded batch: as many as make this number of pixels, and two at least. Batch
 # normalisation in training mode on maps of 1×1 (Fast-SCNN, DFANet at 64×64) sees as many values as

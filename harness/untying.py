@@ -15,7 +15,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from backends.contract import Array, Network, Operation, Unsupported
+from backends.contract import Array, Network, Operation
+from backends.errors import Unsupported
 
 # What the greatest value must lead by, of the root mean square of the layer and for each
 # convolution from the image to it: rounding errors add up. Measured at 256×256, outputs of PyTorch

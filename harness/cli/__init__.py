@@ -88,7 +88,7 @@ def main() -> None:
         sys.exit(EXIT_INTERRUPTED)
     except Exception as error:
         # Here and not above: the contract imports NumPy, which `--help` and `list` do without.
-        from backends.contract import BackendError
+        from backends.errors import BackendError
 
         if not isinstance(error, FetalbenchError | BackendError):
             raise

@@ -42,7 +42,7 @@ def implementations(networks: str, backends: str) -> Implementations:
 
 def sizes(text: str, option: str) -> list[tuple[int, int]]:
     """The (height, width) pairs of a comma-separated option. Raises `UsageError`, `SizeError`."""
-    from backends.contract import require_size
+    from backends.errors import require_size
 
     found = []
     for item in names(text):

@@ -1,4 +1,4 @@
-"""Figures of accuracy and speed: the paper's Fig. 5 and Fig. 4, redone from records."""
+"""The paper's Fig. 5, speed against accuracy, redone from records; what all figures share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from math import isnan, nan
 
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -17,12 +16,9 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from harness.errors import RecordError
 from harness.leaderboard import palette
 from harness.leaderboard.boards import Board
-from harness.leaderboard.cells import STATUS_TITLES
 from harness.leaderboard.columns import SET_TITLES, SETS
 from harness.leaderboard.rows import Row
 from harness.leaderboard.svg import EDGE, NETWORK, style, to_svg
-from harness.leaderboard.timings import timed
-from harness.record_schema import Latency
 
 FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 # With more networks than this, only those on the Pareto front are named in the figure.
@@ -154,7 +150,7 @@ def _scatter(
                 edgecolor=EDGE, linewidth=0.7, zorder=3, gid=gid,
             )  # fmt: skip
         axes.set_xscale("log")
-        _log_ticks(axes.xaxis)
+        log_ticks(axes.xaxis)
         axes.margins(x=0.14, y=0.08)
         axes.set_xlabel(f"Median latency, {QUANTITY_TITLES[quantity]}, ms (logarithmic)")
         axes.set_ylabel("Brain Dice, mean over subjects, %")
@@ -163,7 +159,7 @@ def _scatter(
     return figure, titles
 
 
-def _log_ticks(axis) -> None:
+def log_ticks(axis) -> None:
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(plain_number))
     axis.set_minor_formatter(NullFormatter())
@@ -243,84 +239,6 @@ def _backend_legend(axes: Axes, rows: list[Row], marks: dict[str, str]) -> None:
         handles=handles, loc="lower left", bbox_to_anchor=(0, 1), ncols=len(handles),
         handletextpad=0.1, columnspacing=1.2, borderaxespad=0.2,
     )  # fmt: skip
-
-
-def batch_sweep(board: Board) -> list[Drawing]:
-    """Fig. 4: per-image time against batch size, one drawing a backend and plan.
-
-    A batch size that has no valid latency is a gap in its line, with a cross at the last before it.
-    """
-    quantity = timed_quantity(board)
-    plans: dict[tuple[str, str, str], list[Row]] = {}
-    for row in board.rows:
-        if row.cell and len(timed(row.cell, row.plan, row.precision, quantity)) > 1:
-            plans.setdefault((row.backend, row.plan, row.precision), []).append(row)
-    drawings = []
-    for (backend, plan, precision), rows in sorted(plans.items()):
-        title = f"Time per slice and batch size, {rows[0].backend_title} ({plan}, {precision})"
-        gaps = [
-            f"{row.title} at batch {batch} ({STATUS_TITLES[entry.status]})"
-            for row in rows
-            for batch, entry in _failures(row, quantity)
-        ]
-        caption = f"Median {QUANTITY_TITLES[quantity]} time divided by the batch size. " + (
-            f"Gaps, after a cross: {'; '.join(gaps)}." if gaps else "No batch size failed."
-        )
-
-        def draw(rows=rows) -> Figure:
-            return _sweep(board, rows, quantity)
-
-        name = f"batch-sweep-{backend}-{plan}-{precision}"
-        svg = to_svg(draw(), f"{board.id}-{name}", f"{title}. {caption}")
-        drawings.append(Drawing(name=name, title=title, caption=caption, svg=svg, draw=draw))
-    return drawings
-
-
-def _failures(row: Row, quantity: str) -> list[tuple[int, Latency]]:
-    assert row.cell is not None
-    entries = timed(row.cell, row.plan, row.precision, quantity)
-    return [(batch, entry) for batch, entry in sorted(entries.items()) if entry.status != "ok"]
-
-
-def _per_slice(batch: int, entry: Latency) -> float:
-    """Milliseconds a slice, NaN (a gap in a line) where the batch size has no valid median."""
-    return entry.median_ms / batch if entry.status == "ok" and entry.median_ms else nan
-
-
-def _sweep(board: Board, rows: list[Row], quantity: str) -> Figure:
-    hues = palette.hues(cell.network for cell in board.cells)
-    with style():
-        figure = Figure(figsize=(6.4, 4.6), layout="constrained")
-        axes = figure.add_subplot()
-        ends: list[tuple[float, float, Row]] = []
-        batches: set[int] = set()
-        for row in rows:
-            assert row.cell is not None
-            entries = sorted(timed(row.cell, row.plan, row.precision, quantity).items())
-            batches |= {batch for batch, _ in entries}
-            x = [batch for batch, _ in entries]
-            y = [_per_slice(batch, entry) for batch, entry in entries]
-            known = [place for place, value in enumerate(y) if not isnan(value)]
-            if not known:
-                continue
-            gid = f"{NETWORK}{row.network}/line"
-            axes.plot(x, y, color=hues[row.network], marker="o", markersize=4, gid=gid)
-            # A cross at the last batch size that ran before each gap.
-            last = [place for place in known if place + 1 < len(y) and isnan(y[place + 1])]
-            axes.plot(
-                [x[place] for place in last], [y[place] for place in last], "x",
-                color=hues[row.network], markersize=10, mew=2, gid=f"{NETWORK}{row.network}/gaps",
-            )  # fmt: skip
-            ends.append((x[known[-1]], y[known[-1]], row))
-        axes.set_xscale("log", base=2)
-        axes.set_yscale("log")
-        axes.set_xticks(sorted(batches), [str(batch) for batch in sorted(batches)])
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        _log_ticks(axes.yaxis)
-        axes.set_xlabel("Batch size")
-        axes.set_ylabel("ms per slice (logarithmic)")
-        label_ends(figure, axes, [(x, y, row.network, row.title) for x, y, row in ends], hues)
-    return figure
 
 
 def label_ends(figure, axes: Axes, ends: list[tuple[float, float, str, str]], hues) -> None:

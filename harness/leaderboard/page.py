@@ -13,18 +13,14 @@ from markupsafe import Markup
 
 from harness.errors import EnvironmentFault, RecordError
 from harness.leaderboard import exports, manifest, palette
+from harness.leaderboard.batch_sweep import batch_sweep
 from harness.leaderboard.boards import Board, build_boards
 from harness.leaderboard.cells import backend_title
 from harness.leaderboard.claims import claims
 from harness.leaderboard.columns import MISSING, SET_TITLES, SETS
 from harness.leaderboard.curves import memory_bars, training_curves
 from harness.leaderboard.details import details, environments
-from harness.leaderboard.figures import (
-    QUANTITY_TITLES,
-    batch_sweep,
-    latency_versus_dice,
-    timed_quantity,
-)
+from harness.leaderboard.figures import QUANTITY_TITLES, latency_versus_dice, timed_quantity
 from harness.leaderboard.heatmaps import SIGNS, heat_maps
 from harness.leaderboard.overlays import overlays
 from harness.leaderboard.provenance import what_was_run

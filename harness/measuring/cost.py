@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from math import prod
 
-from backends.contract import Operation, Unsupported, WeightSpec
+from backends.contract import Operation, WeightSpec
+from backends.errors import Unsupported
 from harness.record_schema import Cost
 
 SOFTMAX_PER_ELEMENT = 5

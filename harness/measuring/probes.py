@@ -8,7 +8,8 @@ from time import perf_counter, process_time
 
 import numpy as np
 
-from backends.contract import Backend, Unsupported
+from backends.contract import Backend
+from backends.errors import Unsupported
 from harness.measuring.machine import cores
 
 SIZE = 1024

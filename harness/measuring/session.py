@@ -7,7 +7,13 @@ from contextlib import nullcontext
 from dataclasses import replace
 from itertools import product
 
-from backends.contract import Array, Backend, Network, Plan, Unsupported
+from backends.contract import (
+    Array,
+    Backend,
+    Network,
+    Plan,
+)
+from backends.errors import Unsupported
 from harness.errors import UsageError
 from harness.measuring import nvml
 from harness.measuring.cost import count

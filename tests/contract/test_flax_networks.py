@@ -18,14 +18,8 @@ import pytest
 from flax import nnx
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
-from backends.contract import (
-    Operation,
-    Runtime,
-    SizeError,
-    TrainingOptions,
-    Unsupported,
-    WeightsError,
-)
+from backends.contract import Operation, Runtime, TrainingOptions
+from backends.errors import SizeError, Unsupported, WeightsError
 from backends.flax_backend import FlaxBackend
 from backends.flax_layers import Conv
 from backends.flax_network import FlaxNetwork

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from backends.contract import Runtime, SizeError, TrainingOptions, WeightsError
+from backends.contract import Runtime, TrainingOptions
+from backends.errors import SizeError, WeightsError
 from backends.flax_backend import FlaxBackend
 from backends.flax_layers import BatchNorm, Conv, Dropout
 from backends.flax_network import FlaxNetwork

@@ -19,7 +19,8 @@ NETWORKS = ("rfbsnet", "segnet", "fast_scnn", "shuffleseg")
 PREDICT = """
 import sys
 import numpy as np
-from backends.contract import Runtime, TrainingOptions, Unsupported
+from backends.contract import Runtime, TrainingOptions
+from backends.errors import Unsupported
 from backends.keras_backend import KerasBackend
 from backends.weights import initial_values
 from harness import registry

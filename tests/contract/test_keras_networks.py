@@ -15,7 +15,8 @@ import keras
 import numpy as np
 import pytest
 
-from backends.contract import Network, Runtime, SizeError, Unsupported, WeightsError
+from backends.contract import Network, Runtime
+from backends.errors import SizeError, Unsupported, WeightsError
 from backends.keras_backend import KerasBackend
 from backends.keras_engine import tf
 from backends.keras_graph import operations

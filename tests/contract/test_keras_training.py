@@ -11,11 +11,10 @@ import pytest
 from backends.contract import (
     Network,
     Runtime,
-    SizeError,
     Trainer,
     TrainingOptions,
-    WeightsError,
 )
+from backends.errors import SizeError, WeightsError
 from backends.keras_backend import KerasBackend
 from backends.keras_layers import conv, dropout, image_input, norm, relu
 from backends.weights import initial_values

@@ -11,7 +11,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from backends.contract import BackendError, Runtime, SizeError, Unsupported, WeightsError
+from backends.contract import Runtime
+from backends.errors import (
+    BackendError,
+    SizeError,
+    Unsupported,
+    WeightsError,
+)
 from backends.torch_backend import TorchBackend
 from backends.torch_network import TorchNetwork
 from backends.weights import initial_values

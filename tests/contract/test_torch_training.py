@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from torch import Tensor, nn
 
-from backends.contract import Runtime, SizeError, TrainingOptions, WeightsError
+from backends.contract import Runtime, TrainingOptions
+from backends.errors import SizeError, WeightsError
 from backends.torch_backend import TorchBackend
 from backends.torch_layers import BatchNorm, Conv, relu_
 from backends.torch_network import TorchNetwork

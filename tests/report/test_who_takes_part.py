@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from harness.leaderboard import page as leaderboard
+from harness.leaderboard.batch_sweep import batch_sweep
 from harness.leaderboard.boards import Board, build_boards
-from harness.leaderboard.figures import batch_sweep, latency_versus_dice
+from harness.leaderboard.figures import latency_versus_dice
 from harness.leaderboard.scanner import candidates
 from harness.leaderboard.speed import races, with_intervals
 from harness.leaderboard.standings import Standings, with_standings

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from backends.contract import WeightsError
+from backends.errors import WeightsError
 from harness import cell_weights, records, registry
 from harness.cell_weights import Outcome, checkpoint_of, find_weights, require_weights_file
 from harness.data.catalogue import Dataset

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from backends.contract import Operation, Unsupported, WeightSpec
+from backends.contract import Operation, WeightSpec
+from backends.errors import Unsupported
 from harness.measuring.cost import count, multiply_adds
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import architectures
-from backends.contract import MissingFramework
+from backends.errors import MissingFramework
 from harness import registry
 from harness.cli.listing import list_cells
 from harness.errors import UsageError

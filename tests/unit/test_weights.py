@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from backends.contract import WeightsError, WeightSpec
+from backends.contract import WeightSpec
+from backends.errors import WeightsError
 from backends.weights import initial_value, initial_values, read_weights
 
 SPEC = WeightSpec(name="head.kernel", shape=(1, 1, 2, 2), trainable=True)

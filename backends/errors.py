@@ -1,0 +1,92 @@
+"""What a backend refuses, and how it says so: one sentence with the remedy."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+
+class BackendError(Exception):
+    """A mistake that the user can mend; the text is one sentence with the remedy."""
+
+    exit_code: ClassVar[int] = 2
+
+
+class SizeError(BackendError):
+    """Height, width or channel count that the network cannot take."""
+
+
+class WeightsError(BackendError):
+    """Weights whose names, shapes, dtypes or values are not those of the network."""
+
+    exit_code = 3
+
+
+class Unsupported(BackendError):
+    """The backend declares that it cannot do this; becomes the status `unsupported`."""
+
+
+class MissingFramework(BackendError):
+    """The framework of a backend is not installed."""
+
+    exit_code = 4
+
+
+# What allocators write, in lower case: the frameworks raise errors of unrelated classes.
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "resource_exhausted",
+    "resource exhausted",
+    "can't allocate memory",
+    "cannot allocate memory",
+    "failed to allocate",
+    "bad_alloc",
+    "bad allocation",
+    "oom when allocating",
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of any framework says that memory ran out (host or device)."""
+    if isinstance(error, MemoryError):
+        return True
+    text = f"{type(error).__name__} {error}".lower()
+    return any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
+def require_size(height: int, width: int, *, multiple: int = 64) -> None:
+    """Raise `SizeError` unless both sides are positive multiples of `multiple`."""
+    for axis, size in (("height", height), ("width", width)):
+        if size < multiple or size % multiple:
+            raise SizeError(
+                f"{axis} {size} is not a multiple of {multiple}: choose "
+                f"{max(multiple, round(size / multiple) * multiple)} in the protocol's [input]."
+            )
+
+
+def require_variance(values: int) -> None:
+    """Raise `SizeError` unless a training batch gives a channel at least two values to normalise.
+
+    Of one value the variance is 0 and the normalised value 0, whatever the image.
+    """
+    if values < 2:
+        raise SizeError(
+            "batch normalisation over one image whose map is 1×1 has no variance: train with at "
+            "least two images a batch (training.batch_size)."
+        )
+
+
+def require_images(images: np.ndarray, height: int, width: int) -> None:
+    """Raise `SizeError` unless `images` is (n, height, width, 1) float32 with n ≥ 1."""
+    if images.ndim != 4 or images.shape[0] < 1 or images.shape[1:3] != (height, width):
+        raise SizeError(
+            f"images have shape {images.shape}, expected (n, {height}, {width}, 1): "
+            "fit them to the protocol's [input] first."
+        )
+    if images.shape[3] != 1:
+        raise SizeError(
+            f"images have {images.shape[3]} channels, expected 1: convert them to greyscale."
+        )
+    if images.dtype != np.float32:
+        raise SizeError(f"images are {images.dtype}, expected float32: cast them.")

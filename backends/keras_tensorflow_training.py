@@ -1,0 +1,244 @@
+"""Training, gradients and batch statistics of a Keras network on the TensorFlow engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from math import prod, sqrt
+from typing import Any
+
+import keras
+import numpy as np
+
+from backends.contract import Array, Trainer, TrainingOptions, Weights
+from backends.errors import WeightsError, require_variance
+from backends.keras_engine import tf
+from backends.keras_graph import Slot
+
+Tensor = Any  # a tensor of TensorFlow
+
+
+BETA1 = 0.9
+
+
+BETA2 = 0.999
+
+
+class TensorFlowTrainer(Trainer):
+    """Training by one `tf.function` a step, on data that stay on the device.
+
+    `model.fit` is not used: its first call costs several times as much (DFANet: 95 s against 20 s
+    on two cores) and its Adam puts ε elsewhere than the contract.
+    """
+
+    def __init__(self, model: Any, slots: Sequence[Slot], options: TrainingOptions) -> None:
+        require_batch_variance(model, options.batch_size)
+        self._model = model
+        self._slots = [slot for slot in slots if slot.spec.trainable]
+        self._options = options
+        self._step = 0
+        self._m = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
+        self._v = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
+        self._losses: list[Tensor] = []
+        height, width = model.input.shape[1:3]
+        data = tf.TensorSpec((None, height, width), tf.float32)
+        self._function = tf.function(
+            self._update,
+            input_signature=[
+                tf.TensorSpec((None, height, width, 1), tf.float32),
+                data,
+                tf.TensorSpec((options.batch_size,), tf.int64),
+                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), tf.float32),
+            ],
+            autograph=False,
+        )
+        self.start_epoch(0)
+
+    def set_data(self, images: Array, masks: Array) -> None:
+        """Put the data on the device; masks as float32, whose rows TensorFlow gathers on a GPU."""
+        self._images = tf.constant(images)
+        self._masks = tf.constant(masks.astype(np.float32))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Set each dropout's counter-based generator from (seed, epoch, number of the layer)."""
+        for number, layer in enumerate(_dropouts(self._model)):
+            words = np.random.SeedSequence((self._options.seed, epoch, number)).generate_state(1)
+            layer.seed_generator.state.assign(np.array([words[0] >> 1, 0]))
+
+    def step(self, indices: Array, learning_rate: float) -> None:
+        """Queue one update; the step's bias corrections are computed here in double precision."""
+        self._step += 1
+        unbias = sqrt(1 - BETA2**self._step)
+        rate = learning_rate * unbias / (1 - BETA1**self._step)
+        epsilon = self._options.adam_epsilon * unbias
+        loss = self._function(
+            self._images, self._masks, indices, np.float32(rate), np.float32(epsilon)
+        )
+        self._losses.append(loss)
+
+    def _update(
+        self,
+        images: Tensor,
+        masks: Tensor,
+        indices: Tensor,
+        rate: Tensor,
+        epsilon: Tensor,
+    ) -> Tensor:
+        value, found = loss_and_gradients(
+            self._model,
+            self._slots,
+            tf.gather(images, indices),
+            tf.gather(masks, indices),
+            self._options.loss,
+            dropout=self._options.dropout,
+        )
+        # Made once here: as Python numbers they would become constants of each weight's own.
+        zero, beta1, beta2 = tf.constant(0.0), tf.constant(BETA1), tf.constant(BETA2)
+        for slot, m, v, gradient in zip(self._slots, self._m, self._v, found, strict=True):
+            # The kernel computes rate · m / (√v + ε). With `rate` and ε both multiplied by
+            # √(1 - β2^t), and `rate` divided by 1 - β1^t, that is m̂ / (√v̂ + ε) exactly; the
+            # powers given as 0 keep the kernel from correcting a second time.
+            tf.raw_ops.ResourceApplyAdam(
+                var=slot.variable.value.handle,
+                m=m.handle,
+                v=v.handle,
+                beta1_power=zero,
+                beta2_power=zero,
+                lr=rate,
+                beta1=beta1,
+                beta2=beta2,
+                epsilon=epsilon,
+                grad=gradient,
+            )
+        return value
+
+    def losses(self) -> Array:
+        """Wait for the queued steps and return their losses."""
+        values = tf.stack(self._losses).numpy() if self._losses else np.zeros(0, np.float32)
+        self._losses = []
+        return values
+
+    def state(self) -> dict[str, Array]:
+        """Step and moments, in canonical layout."""
+        state = {"step": np.array(self._step, np.int64)}
+        for slot, m, v in zip(self._slots, self._m, self._v, strict=True):
+            state[f"m/{slot.spec.name}"] = slot.to_canonical(m.numpy())
+            state[f"v/{slot.spec.name}"] = slot.to_canonical(v.numpy())
+        return state
+
+    def set_state(self, state: Weights) -> None:
+        """Load step and moments. Raises `WeightsError` where a name or shape is off."""
+        wanted = {f"{moment}/{slot.spec.name}": slot for slot in self._slots for moment in "mv"}
+        if set(state) != {"step", *wanted}:
+            odd = sorted(set(state) ^ {"step", *wanted})[0]
+            raise WeightsError(f"optimizer state: {odd!r} is missing or unknown; train anew.")
+        for name, slot in wanted.items():
+            if state[name].shape != slot.spec.shape:
+                raise WeightsError(
+                    f"optimizer state: {name!r} has shape {state[name].shape}, "
+                    f"expected {slot.spec.shape}; train anew."
+                )
+        for slot, m, v in zip(self._slots, self._m, self._v, strict=True):
+            m.assign(slot.from_canonical(state[f"m/{slot.spec.name}"]))
+            v.assign(slot.from_canonical(state[f"v/{slot.spec.name}"]))
+        self._step = int(state["step"])
+
+
+def loss_and_gradients(
+    model: Any,
+    slots: Sequence[Slot],
+    images: Tensor,
+    masks: Tensor,
+    loss: str,
+    *,
+    dropout: bool,
+) -> tuple[Tensor, list[Tensor]]:
+    """Loss in training mode and its gradient in each slot's variable; moves the running statistics.
+
+    Images are (n, h, w, 1) and masks (n, h, w), both float32.
+    """
+    with tf.GradientTape() as tape, _dropout_as(model, enabled=dropout):
+        value = _loss(model(images, training=True), masks, loss)
+    return value, tape.gradient(value, [slot.variable.value for slot in slots])
+
+
+def gradients(
+    model: Any, slots: Sequence[Slot], images: Array, masks: Array, loss: str
+) -> dict[str, Array]:
+    """Gradient of the loss in each slot's variable, canonical, without dropout."""
+    require_batch_variance(model, len(images))
+    truth = tf.constant(masks.astype(np.float32))
+    _, found = loss_and_gradients(model, slots, tf.constant(images), truth, loss, dropout=False)
+    return {
+        slot.spec.name: slot.to_canonical(gradient.numpy())
+        for slot, gradient in zip(slots, found, strict=True)
+    }
+
+
+def _loss(logits: Tensor, masks: Tensor, loss: str) -> Tensor:
+    # The softmax of the brain class is the sigmoid of its margin over the others.
+    margin = logits[..., 1] - _all_but_brain(logits)
+    brain = tf.sigmoid(margin)
+    overlap = tf.reduce_sum(brain * masks)
+    dice = 1 - (2 * overlap + 1) / (tf.reduce_sum(brain) + tf.reduce_sum(masks) + 1)
+    if loss == "dice":
+        return dice
+    return dice + tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(masks, margin))
+
+
+def _all_but_brain(logits: Tensor) -> Tensor:
+    if logits.shape[-1] == 2:
+        return logits[..., 0]
+    return tf.reduce_logsumexp(tf.concat([logits[..., :1], logits[..., 2:]], -1), axis=-1)
+
+
+def batch_statistics(model: Any, slots: Sequence[Slot], batch_size: int) -> Any:
+    """A `tf.function` from images to what the running values of `slots` are over that batch.
+
+    Without dropout. The running values themselves are overwritten: set them afterwards. Raises
+    `SizeError` where a batch gives a normalisation one value a channel.
+    """
+    require_batch_variance(model, batch_size)
+
+    def compute(images: Tensor) -> list[Tensor]:
+        # With this momentum the running values become those of the batch.
+        with _attribute_as(_norms(model), "momentum", 0.0), _dropout_as(model, enabled=False):
+            model(images, training=True)
+        return [tf.identity(slot.variable.value) for slot in slots]
+
+    signature = tf.TensorSpec((batch_size, *model.input.shape[1:]), tf.float32)
+    return tf.function(compute, input_signature=[signature], autograph=False)
+
+
+def require_batch_variance(model: Any, batch_size: int) -> None:
+    """Raise `SizeError` where a batch gives a normalisation one value a channel."""
+    maps: list[Any] = [layer.output for layer in _norms(model)]
+    for values in maps:
+        require_variance(batch_size * prod(values.shape[1:3]))
+
+
+def _norms(model: Any) -> list[keras.layers.BatchNormalization]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+
+
+def _dropouts(model: Any) -> list[keras.layers.Dropout]:
+    return [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+
+
+@contextmanager
+def _dropout_as(model: Any, *, enabled: bool) -> Iterator[None]:
+    with _attribute_as([] if enabled else _dropouts(model), "rate", 0):
+        yield
+
+
+@contextmanager
+def _attribute_as(layers: Sequence[Any], name: str, value: float) -> Iterator[None]:
+    before = [getattr(layer, name) for layer in layers]
+    for layer in layers:
+        setattr(layer, name, value)
+    try:
+        yield
+    finally:
+        for layer, old in zip(layers, before, strict=True):
+            setattr(layer, name, old)
