@@ -266,7 +266,7 @@ def test_rounding_decides_where_a_value_is_unpooled():
     masks[0, 0, :4] = 0
     assert gates.other_masks(masks, logits, "float32") is not None
     assert gates.other_masks(masks, logits, "float32", unpools=True) is None
-    masks[0, 0, :5] = 0
+    masks[0, 0, :21] = 0  # more than 0.5 %
     assert gates.other_masks(masks, logits, "float32", unpools=True) is not None
 
 
