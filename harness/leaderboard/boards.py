@@ -17,8 +17,9 @@ import pandas as pd
 from harness import registry
 from harness.errors import RecordError, UsageError
 from harness.leaderboard.cells import Cell
-from harness.leaderboard.columns import COLUMNS, MEMORY, Column
+from harness.leaderboard.columns import COLUMNS, MEMORY, SETS, Column
 from harness.leaderboard.rows import SEPARATOR, Row, rows_of, todo_row
+from harness.leaderboard.timings import PLAN_ORDER
 from harness.record_schema import Machine, Record
 from harness.records import StoredRecord
 from harness.scores import choose, declared
@@ -195,18 +196,26 @@ def _by_accuracy(row: Row) -> tuple:
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Columns that hold a number somewhere; of the memory quantities one is shown.
+    """Columns that hold a number somewhere, or that a reader misses; of memory one is shown.
 
-    It is the one that most rows know, the first of several: what one row alone knows compares
-    nothing.
+    Where networks were timed and none is scored, no score is missed. The memory quantity is the
+    one that most rows know, the first of several: what one row alone knows compares nothing.
     """
 
     def known(key: str) -> int:
         return sum(row.number(key) is not None for row in rows)
 
+    scored = any(known(f"{name}_dice") for name in SETS)
+    timed = any(known(f"{quantity}_p50_ms") for quantity in PLAN_ORDER)
+
+    def missed(column: Column) -> bool:
+        if not column.shown or column.key.endswith("_rank"):
+            return False
+        return scored or not timed or not column.key.startswith(SETS)
+
     memory = max((f"{key.removesuffix('_bytes')}_mib" for key in MEMORY), key=known)
     return tuple(
         replace(column, shown=column.shown or column.key == memory)
         for column in COLUMNS
-        if known(column.key) or (column.shown and not column.key.endswith("_rank"))
+        if known(column.key) or missed(column)
     )

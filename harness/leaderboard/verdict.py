@@ -30,11 +30,9 @@ def verdict(board: Board, standings: Standings) -> Verdict:
     scored = [row for row in board.rows if _mean_dice(row) is not None]
     # What was never trained is the floor, there to be beaten, and wins only where it is alone.
     ranked = [row for row in scored if _trained(row)] or scored
-    if not ranked:
-        return Verdict(
-            headline="No network has been scored yet.", support=(), warnings=warnings(board)
-        )
     quantity = timed_quantity(board)
+    if not ranked:
+        return _of_speed_alone(board, quantity)
     best = max(ranked, key=lambda row: (_mean_dice(row) or 0, -_latency(row, quantity)))
     top = _mean_dice(best) or 0
     near = [row for row in ranked if top - (_mean_dice(row) or 0) <= NEAR_POINTS]
@@ -56,6 +54,22 @@ def verdict(board: Board, standings: Standings) -> Verdict:
     if _latency(chosen, quantity) < float("inf"):
         headline += f", in {_time(chosen, quantity)} a slice"
     return Verdict(headline=headline + ".", support=tuple(support), warnings=warnings(board))
+
+
+def _of_speed_alone(board: Board, quantity: str) -> Verdict:
+    """The verdict where nothing was segmented: which network is fastest, and how it was run."""
+    timed = [row for row in board.rows if _latency(row, quantity) < float("inf")]
+    if not timed:
+        headline, support = "No network has been scored yet.", ()
+    else:
+        fastest = min(timed, key=lambda row: (_latency(row, quantity), row.id))
+        headline = f"{_run(fastest)} is fastest: {_time(fastest, quantity)} a slice."
+        exact = [row for row in timed if row.precision == "float32"]
+        best = min(exact or timed, key=lambda row: (_latency(row, quantity), row.id))
+        support = ("Networks were timed here and not scored: speed alone chooses no network.",)
+        if best is not fastest:
+            support = (f"In float32 it is {_run(best)}: {_time(best, quantity)}.", *support)
+    return Verdict(headline=headline, support=support, warnings=warnings(board))
 
 
 def _certainty(chosen: Row, standings: Standings) -> list[str]:
@@ -117,7 +131,11 @@ def warnings(board: Board) -> tuple[str, ...]:
     trained = [row for row in board.rows if _trained(row) and _mean_dice(row) is not None]
     if floor and trained and _order(floor) >= max(map(_order, trained)):
         found[f"No trained network beats {floor.title}, the floor: {_scores(floor)}."] = None
-    unfinished = {(r.network, r.backend) for r in board.rows if not (r.cell and r.cell.scored)}
+    unfinished = {
+        (row.network, row.backend)
+        for row in board.rows
+        if not (row.cell and (row.cell.scored or row.status == "ok"))
+    }
     if unfinished:
         noun = "cell has" if len(unfinished) == 1 else "cells have"
         found[f"{len(unfinished)} {noun} no result; the table says why."] = None
@@ -153,6 +171,10 @@ def _time(row: Row, quantity: str) -> str:
 
 def _name(row: Row) -> str:
     return f"{row.title} in {row.backend_title}"
+
+
+def _run(row: Row) -> str:
+    return f"{_name(row)} ({row.plan})"
 
 
 def _scores(row: Row) -> str:

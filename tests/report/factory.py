@@ -68,6 +68,7 @@ class Cell:
     memory: dict[str, int] = field(default_factory=dict)  # bytes by name, beside the made-up ones
     plan: str | None = None
     scores_kept: bool = False  # scored before it failed
+    timed_only: bool = False  # neither trained nor scored, as `fetalbench measure` leaves it
     epochs: int = 12
     strength: str = "strength_motion"
     swept: bool = False  # slices of the challenging set differ in the strength of motion
@@ -252,9 +253,9 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
             images_per_second=88.0,
             weights_sha256=hashlib.sha256(cell.network.encode()).hexdigest(),
         )
-        if ok and cell.network in NETWORKS
+        if ok and cell.network in NETWORKS and not cell.timed_only
         else None,
-        scores=_summaries(slices) if slices is not None else {},
+        scores=_summaries(slices) if slices is not None and not cell.timed_only else {},
         latency=latency,
         memory={
             "rss_peak_bytes": MemoryQuantity(bytes=(180 + parameters // 40_000) * 2**20),

@@ -114,6 +114,19 @@ def test_scores_count_although_the_latency_failed(tmp_path: Path) -> None:
     assert not any("no result" in text for text in warnings(board))
 
 
+def test_what_was_only_timed_is_ranked_by_nothing_but_speed(tmp_path: Path) -> None:
+    cells = [Cell(network=network, timed_only=True) for network in ("enet", "unet")]
+    board, standings = board_of(factory.write_results(tmp_path / "results", cells))
+    found = verdict(board, standings)
+    assert found.headline.startswith("ENet in PyTorch (eager) is fastest: ")
+    assert "timed here and not scored" in found.support[-1]
+    assert not any("no result" in text for text in found.warnings)
+    keys = {column.key for column in board.columns}
+    assert "end_to_end_p50_ms" in keys
+    scores = {key for key in keys if key.startswith(("normal_", "challenging_"))}
+    assert all("published" in key for key in scores)
+
+
 def test_a_lost_seed_counts_as_the_worst_and_is_said(tmp_path: Path) -> None:
     cells = [
         Cell(network="enet", seed=0),
