@@ -22,6 +22,7 @@ from flax import nnx
 from jax import lax
 
 from backends.contract import Array, Operation, OperationKind
+from backends.interpolation import linear_weights
 
 Padding = Literal["SAME", "VALID"]
 Arguments = ParamSpec("Arguments")
@@ -196,8 +197,8 @@ def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
 
     Written as one small matrix product an axis: gathers are slow on a CPU, their gradients slower.
     """
-    rows = _bilinear_matrix(x.shape[1], height).astype(x.dtype)
-    columns = _bilinear_matrix(x.shape[2], width).astype(x.dtype)
+    rows = linear_weights(x.shape[1], height).astype(x.dtype)
+    columns = linear_weights(x.shape[2], width).astype(x.dtype)
     y = jnp.einsum("ah,nhwc->nawc", rows, x, precision="highest")
     y = jnp.einsum("bw,nawc->nabc", columns, y, precision="highest")
     return report(None, "resize", x, y)
@@ -206,10 +207,3 @@ def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
 def upsample_bilinear(x: jax.Array, factor: int) -> jax.Array:
     """Bilinear upsampling of both sides by a whole factor."""
     return bilinear(x, x.shape[1] * factor, x.shape[2] * factor)
-
-
-def _bilinear_matrix(inputs: int, outputs: int) -> Array:
-    """(outputs, inputs) float64: the two source weights of each output."""
-    centres = (np.arange(outputs) + 0.5) * inputs / outputs - 0.5
-    centres = np.clip(centres, 0, inputs - 1)
-    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(inputs)))

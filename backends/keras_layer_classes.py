@@ -8,9 +8,8 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import keras
-import numpy as np
 
-from backends.contract import Array
+from backends.interpolation import linear_weights
 from backends.keras_engine import ENGINE, TENSORFLOW, tf
 
 ops: Any = keras.ops  # its annotations say that an operation may return None
@@ -196,9 +195,3 @@ class PadChannels(keras.layers.Layer):
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, h, w, channels)."""
         return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (0, self.channels - inputs.shape[-1])))
-
-
-def linear_weights(source: int, target: int) -> Array:
-    """(target, source) float64 matrix of linear interpolation at half-pixel centres."""
-    centres = np.clip((np.arange(target) + 0.5) * source / target - 0.5, 0, source - 1)
-    return np.maximum(0, 1 - np.abs(centres[:, None] - np.arange(source)))

@@ -15,6 +15,7 @@ from harness.errors import DataError
 from harness.metrics import score_slices, summarise
 from harness.protocol import Protocol
 from harness.record_schema import SetScores
+from harness.training import arg_max_masks
 
 
 @dataclass(kw_only=True)
@@ -54,14 +55,6 @@ def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluate
     )
 
 
-def _exact_masks(network: Network, images: Array, batch_size: int) -> Array:
-    """(n, h, w) classes, computed in float64: rounding must not decide what a network is worth."""
-    exact = network.exact()
-    starts = range(0, len(images), batch_size)
-    parts = [exact(images[at : at + batch_size]).argmax(axis=3).astype(np.uint8) for at in starts]
-    return np.concatenate(parts)
-
-
 def _places(rows: pd.DataFrame) -> zip[tuple[str, int]]:
     return zip(rows["stack"].astype(str), rows["slice"].astype(int), strict=True)
 
@@ -79,7 +72,8 @@ def _predict(
         fit=chosen.fit,
         normalisation=chosen.normalisation,
     )
-    masks = _exact_masks(network, images, protocol.evaluation.batch_size)
+    # In float64: rounding must not decide what a network is worth.
+    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
     # Classes beyond the brain's exist where a user's network has them; the brain is class 1.
     brain = (masks == 1).astype(np.uint8)
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)

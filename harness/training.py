@@ -127,10 +127,10 @@ def fixed_mask_dice(masks: Array) -> float:
     return max(brain_dice(with_brain, mask) for mask in fixed)
 
 
-def predict_masks(network: Network, images: Array, batch_size: int) -> Array:
-    """Arg-max masks (n, h, w) uint8 of (n, h, w, 1) images."""
+def arg_max_masks(logits: Callable[[Array], Array], images: Array, batch_size: int) -> Array:
+    """Masks (n, h, w) uint8 of (n, h, w, 1) images: the class of the greatest logit."""
     parts = [
-        network.predict(images[start : start + batch_size]).argmax(axis=3).astype(np.uint8)
+        logits(images[start : start + batch_size]).argmax(axis=3).astype(np.uint8)
         for start in range(0, len(images), batch_size)
     ]
     return np.concatenate(parts)
@@ -282,6 +282,6 @@ def _recalibrate(network: Network, data: TrainingData, batch: int, seed: int, ep
 
 
 def _validate(network: Network, data: TrainingData, batch: int) -> tuple[float, bool]:
-    predicted = predict_masks(network, data.validation_images, batch)
+    predicted = arg_max_masks(network.predict, data.validation_images, batch)
     one_class = bool((predicted == predicted.flat[0]).all())
     return brain_dice(data.validation_masks, predicted), one_class
