@@ -57,7 +57,7 @@ reproduce: .venv/installed ## the paper's protocol, on a GPU (DEVICE=cpu forces 
 	$(BIN)/fetalbench report
 
 schema: .venv/installed ## write the JSON Schemas of records and of leaderboard.json to docs/
-	$(BIN)/python -m harness.record_schema > docs/record.schema.json
+	$(BIN)/python -m harness.records.schema > docs/record.schema.json
 	$(BIN)/python -m harness.leaderboard.schema > docs/leaderboard.schema.json
 
 clean: ## remove the environment and all that is generated

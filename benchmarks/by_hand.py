@@ -26,7 +26,7 @@ from backends.contract import Array, Runtime
 from backends.errors import Unsupported
 from backends.onnx_export import onnx_bytes
 from harness import registry
-from harness.building import build_network
+from harness.deploy.loading import build_network
 from harness.measuring.timer import no_garbage_collection, time_query
 from harness.protocol import Input
 

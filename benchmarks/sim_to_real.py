@@ -18,7 +18,7 @@ from pathlib import Path
 from harness.data.catalogue import open_dataset
 from harness.data.phantom.generation import make_phantom
 from harness.data.phantom.presets import PRESETS, SetSize
-from harness.records import load_records
+from harness.records.store import load_records
 
 NETWORK = "rfbsnet"
 OUT = Path("build/sim_to_real")

@@ -28,7 +28,7 @@ import numpy as np
 from backends.contract import Network, Runtime, TrainingOptions
 from backends.weights import initial_values
 from harness import registry
-from harness.launch.environment import usable_cores, worker_environment
+from harness.jobs.environment import usable_cores, worker_environment
 
 BATCH = 8
 SLICES = 64

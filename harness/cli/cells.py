@@ -11,19 +11,19 @@ from typing import Any
 import typer
 
 from harness import registry
-from harness.cell_weights import require_weights_file
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
 from harness.errors import EXIT_INTERRUPTED
-from harness.job import RUN_STAGES, Stage, StreamSettings
-from harness.launch.local import Faulty, Interrupted
+from harness.jobs.job import RUN_STAGES, Stage, StreamSettings
 from harness.measuring.machine import machine
-from harness.plan import PlannedCell
-from harness.plan import plan as make_plan
 from harness.protocol import Protocol, load_protocol
-from harness.record_schema import Record
-from harness.runner import Request, choose_device, execute
+from harness.records.schema import Record
+from harness.run.grid import PlannedCell
+from harness.run.grid import plan as make_plan
+from harness.run.runner import Request, choose_device, execute
+from harness.run.supervisor import Faulty, Interrupted
+from harness.worker.weights import require_weights_file
 
 
 def run_cells(

@@ -19,8 +19,8 @@ def check(
 
     Exit code 1 where one of them is `failed`.
     """
+    from harness.checks.report import examine
     from harness.cli.implementations import implementations
-    from harness.contract_check import examine
     from harness.registry import network as find
 
     entry = find(network)

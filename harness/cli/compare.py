@@ -40,8 +40,14 @@ def compare(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
     """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, and the paper's."""
-    from harness.records import load_records
-    from harness.scores import choose, declared, declared_backends, lost_seeds_notes, slice_table
+    from harness.records.selection import (
+        choose,
+        declared,
+        declared_backends,
+        lost_seeds_notes,
+        slice_table,
+    )
+    from harness.records.store import load_records
     from harness.statistics.comparison import compare as compare_scores
 
     if between not in ("network", "backend"):

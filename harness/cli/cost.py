@@ -33,9 +33,9 @@ def cost(
     profiler did. The paper's figures are for 256x256. Exit code 1 where a cell cannot be counted;
     `reason` then says why.
     """
+    from harness.checks.workers import probes
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
-    from harness.launch.probes import probes
 
     ((height, width), *more) = sizes(size, "--size")
     if more:

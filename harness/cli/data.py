@@ -144,7 +144,7 @@ def derivatives(
     from harness.data.catalogue import open_dataset
     from harness.data.derivatives import write_derivatives
     from harness.errors import DataError
-    from harness.records import StoredRecord, read_record
+    from harness.records.store import StoredRecord, read_record
 
     dataset = open_dataset(data)
     record = read_record(cell)

@@ -21,8 +21,8 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check Python, frameworks, GPU, memory, disk; exit code 4 where no framework is usable."""
-    from harness.environment_check import checks
-    from harness.launch.environment import gpu_present
+    from harness.doctor import checks
+    from harness.jobs.environment import gpu_present
 
     rows = checks(deep=deep)
     if gpu and not gpu_present():

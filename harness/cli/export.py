@@ -35,10 +35,10 @@ def export(
 
     from backends.contract import Runtime
     from harness import registry
-    from harness.building import build_network
     from harness.cli.options import print_rows
+    from harness.deploy.export import export as export_network
+    from harness.deploy.loading import build_network
     from harness.errors import UsageError
-    from harness.export import export as export_network
     from harness.protocol import load_protocol
 
     if to != "onnx":

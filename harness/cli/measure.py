@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.protocol import Protocol
-    from harness.record_schema import Record
+    from harness.records.schema import Record
 
 
 def measure(

@@ -27,10 +27,10 @@ def parity(
     `rule` says what decided. Exit code 1 where a difference is too large, and `layer` then names
     the first layer that differs; or where a framework fails, and `reason` then says why.
     """
+    from harness.checks.parity import compare
+    from harness.checks.workers import probes
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
-    from harness.launch.probes import probes
-    from harness.parity import compare
 
     grid = [(name, own) for name, own in implementations(networks, backends) if len(own) > 1]
     if not grid:

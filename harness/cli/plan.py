@@ -31,10 +31,10 @@ def plan(
 ) -> None:
     """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
     from harness.data.description import read_meta
-    from harness.launch.environment import planned_device
+    from harness.jobs.environment import planned_device
     from harness.measuring.machine import machine
-    from harness.plan import plan as make_plan
     from harness.protocol import load_protocol
+    from harness.run.grid import plan as make_plan
 
     chosen = load_protocol(protocol)
     cells = make_plan(

@@ -11,7 +11,7 @@ import typer
 from harness.cli.options import DEFAULT_DATA, AsJson, Data, Device, ProtocolName
 
 if TYPE_CHECKING:
-    from harness.record_schema import Record
+    from harness.records.schema import Record
 
 
 def stream(
@@ -49,7 +49,7 @@ def stream(
     from harness import registry
     from harness.cli.cells import run_cells
     from harness.cli.options import print_rows
-    from harness.job import StreamSettings
+    from harness.jobs.job import StreamSettings
     from harness.measuring import stream as streaming
     from harness.protocol import load_protocol
 

@@ -26,13 +26,14 @@ def train(
     with --force, which trains a finished network again from the start. Exit codes: 0 trained,
     1 failed, 2 usage, 3 data, 4 environment, 130 interrupted.
     """
-    from harness import atomic, registry
+    from harness import registry
     from harness.cli.cells import run_cells
     from harness.errors import CellFailed, UsageError
-    from harness.launch.environment import planned_device
+    from harness.jobs.environment import planned_device
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
-    from harness.records import cell_folder
+    from harness.records import atomic
+    from harness.records.store import cell_folder
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors.")

@@ -13,7 +13,7 @@ def version(as_json: AsJson = False) -> None:
     """Print the versions of fetalbench, Python and the frameworks."""
     from importlib import metadata
 
-    from harness.provenance import fetalbench_version
+    from harness.records.provenance import fetalbench_version
 
     rows = [
         {"name": "fetalbench", "version": fetalbench_version()},

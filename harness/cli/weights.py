@@ -37,7 +37,7 @@ def convert(
     Flax: .msgpack. What was written is read again, and must hold the same bits.
     """
     from harness import registry
-    from harness.weights_conversion import convert as run
+    from harness.deploy.conversion import convert as run
 
     digest = run(
         source.absolute(),

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from harness.leaderboard.boards import Board
-from harness.leaderboard.columns import COLUMNS, MISSING, SETS, Column
-from harness.leaderboard.rows import Row
+from harness.leaderboard.board.boards import Board
+from harness.leaderboard.board.columns import COLUMNS, MISSING, SETS, Column
+from harness.leaderboard.board.rows import Row
 
 JSON_SCHEMA_VERSION = 1
 IDENTITY_KEYS = ("dataset", "dataset_hash", "protocol", "protocol_hash", "machine")

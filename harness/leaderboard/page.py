@@ -12,25 +12,30 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.errors import EnvironmentFault, RecordError
-from harness.leaderboard import exports, manifest, palette
-from harness.leaderboard.batch_sweep import batch_sweep
-from harness.leaderboard.boards import Board, build_boards
-from harness.leaderboard.cells import backend_title
-from harness.leaderboard.claims import claims
-from harness.leaderboard.columns import MISSING, SET_TITLES, SETS
-from harness.leaderboard.curves import memory_bars, training_curves
-from harness.leaderboard.details import details, environments
-from harness.leaderboard.figures import QUANTITY_TITLES, latency_versus_dice, timed_quantity
-from harness.leaderboard.heatmaps import SIGNS, heat_maps
-from harness.leaderboard.overlays import overlays
-from harness.leaderboard.provenance import what_was_run
-from harness.leaderboard.robustness import robustness
-from harness.leaderboard.scanner import DEADLINE_MS, LEAST_DICE, SET, candidates
-from harness.leaderboard.speed import races, with_intervals
-from harness.leaderboard.standings import with_standings
-from harness.leaderboard.svg import to_pdf
-from harness.leaderboard.verdict import verdict
-from harness.records import load_galleries, load_records
+from harness.leaderboard import exports, manifest
+from harness.leaderboard.board.boards import Board, build_boards
+from harness.leaderboard.board.cells import backend_title
+from harness.leaderboard.board.columns import MISSING, SET_TITLES, SETS
+from harness.leaderboard.board.details import details, environments
+from harness.leaderboard.board.scanner import DEADLINE_MS, LEAST_DICE, SET, candidates
+from harness.leaderboard.board.speed import races, with_intervals
+from harness.leaderboard.board.standings import with_standings
+from harness.leaderboard.claims.catalogue import claims
+from harness.leaderboard.claims.headline import verdict
+from harness.leaderboard.figures import palette
+from harness.leaderboard.figures.batch_sweep import batch_sweep
+from harness.leaderboard.figures.curves import memory_bars, training_curves
+from harness.leaderboard.figures.heatmaps import SIGNS, heat_maps
+from harness.leaderboard.figures.latency_dice import (
+    QUANTITY_TITLES,
+    latency_versus_dice,
+    timed_quantity,
+)
+from harness.leaderboard.figures.overlays import overlays
+from harness.leaderboard.figures.robustness import robustness
+from harness.leaderboard.figures.svg import to_pdf
+from harness.leaderboard.run_facts import what_was_run
+from harness.records.store import load_galleries, load_records
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "index.html"

@@ -12,12 +12,13 @@ from matplotlib import rc_context
 from matplotlib.figure import Figure
 
 from harness.errors import UsageError
-from harness.leaderboard import manifest, palette
-from harness.leaderboard.boards import build_boards
+from harness.leaderboard import manifest
+from harness.leaderboard.board.boards import build_boards
+from harness.leaderboard.board.standings import with_standings
+from harness.leaderboard.claims.headline import verdict
+from harness.leaderboard.figures import palette
 from harness.leaderboard.page import render
-from harness.leaderboard.standings import with_standings
-from harness.leaderboard.verdict import verdict
-from harness.records import load_galleries, load_records
+from harness.records.store import load_galleries, load_records
 
 CARD = "card.png"
 CARD_PIXELS = (1200, 630)

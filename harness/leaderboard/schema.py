@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from harness.leaderboard.columns import COLUMNS, SETS
+from harness.leaderboard.board.columns import COLUMNS, SETS
 from harness.leaderboard.exports import IDENTITY_KEYS, JSON_SCHEMA_VERSION, ROW_KEYS
 
 TEXTS = {

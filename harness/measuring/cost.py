@@ -12,7 +12,7 @@ from math import prod
 
 from backends.contract import Operation, WeightSpec
 from backends.errors import Unsupported
-from harness.record_schema import Cost
+from harness.records.schema import Cost
 
 SOFTMAX_PER_ELEMENT = 5
 

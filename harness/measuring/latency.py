@@ -22,7 +22,7 @@ from harness.measuring.machine import OtherLoad
 from harness.measuring.memory import Meter, recorded
 from harness.measuring.profiles import Profile
 from harness.measuring.timer import Timed, time_queries, time_query, warm_up
-from harness.record_schema import MemoryQuantity, Status
+from harness.records.schema import MemoryQuantity, Status
 
 Quantity = Literal["forward", "end_to_end"]
 KEPT_MASKS = 4

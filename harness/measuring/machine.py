@@ -13,7 +13,7 @@ from types import TracebackType
 import psutil
 
 from harness.measuring import nvml
-from harness.record_schema import Machine
+from harness.records.schema import Machine
 
 # (p.) Other processes may take this share of the cores before a figure is called disturbed.
 OTHER_LOAD_SHARE = 0.05

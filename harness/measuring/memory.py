@@ -19,7 +19,7 @@ import psutil
 
 from backends.contract import Backend, Bytes, WeightSpec
 from harness.measuring import nvml
-from harness.record_schema import MemoryQuantity
+from harness.records.schema import MemoryQuantity
 
 BYTES_PER_WEIGHT = 4
 SHARED = "the process served other networks too"

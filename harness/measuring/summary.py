@@ -11,7 +11,7 @@ from backends.contract import Array
 from harness.measuring.latency import NS_PER_MS, Measurement
 from harness.measuring.profiles import Profile
 from harness.measuring.profiles import profile as find_profile
-from harness.record_schema import Latency
+from harness.records.schema import Latency
 from harness.statistics.percentiles import early_stopping
 
 # The paper's mean and standard deviation are over this many iterations.

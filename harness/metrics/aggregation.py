@@ -6,7 +6,7 @@ import pandas as pd
 
 from harness.errors import DataError
 from harness.metrics.catalogue import Over
-from harness.record_schema import SetScores
+from harness.records.schema import SetScores
 
 
 def with_brain(slices: pd.DataFrame) -> pd.DataFrame:

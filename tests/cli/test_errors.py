@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from harness.data.catalogue import Dataset
-from harness.launch.environment import gpu_present
+from harness.jobs.environment import gpu_present
 from tests.conftest import ROOT, Fetalbench
 from tests.data.nifti_files import bids, brain, save, voxels
 

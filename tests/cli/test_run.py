@@ -15,7 +15,7 @@ import pytest
 
 from backends.weights import digest, read_arrays
 from harness.data.catalogue import Dataset
-from harness.records import StoredRecord, load_records
+from harness.records.store import StoredRecord, load_records
 from tests.conftest import ROOT, Fetalbench
 
 PROTOCOL = """

@@ -17,7 +17,7 @@ def ended(monkeypatch: pytest.MonkeyPatch, status: str, reason: str | None) -> N
     key = SimpleNamespace(network="unet", backend="keras")
     record = SimpleNamespace(key=key, status=status, reason=reason)
     monkeypatch.setattr(cells, "run_cells", lambda **_: [record])
-    monkeypatch.setattr("harness.records.cell_folder", lambda *_: Path("nowhere"))
+    monkeypatch.setattr("harness.records.store.cell_folder", lambda *_: Path("nowhere"))
 
 
 @pytest.mark.parametrize("status", ["unsupported", "crashed"])

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backends.weights import digest, read_arrays, to_bytes
-from harness.launch.probes import ProbeFault, probes
+from harness.checks.workers import ProbeFault, probes
 from tests.conftest import ROOT, Fetalbench
 
 NETWORK = "enet"  # convolutions of every kind, normalisation, PReLU

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from harness import registry
-from harness.export import Proof
+from harness.deploy.export import Proof
 
 NEEDED = ("torch", "onnx", "onnxscript", "onnxruntime", "openvino")
 missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
@@ -22,8 +22,8 @@ import json, sys
 import numpy as np
 from pathlib import Path
 from backends.contract import Runtime
-from harness.building import build_network
-from harness.export import ExportDiffers, export
+from harness.deploy.loading import build_network
+from harness.deploy.export import ExportDiffers, export
 from harness.protocol import Input
 folder, plans = Path(sys.argv[1]), ("onnxruntime", "openvino")
 chosen = Input(height=64, width=64)

@@ -10,7 +10,7 @@ import pytest
 
 from harness import registry
 from harness.data.catalogue import Dataset
-from harness.records import StoredRecord, load_records
+from harness.records.store import StoredRecord, load_records
 from tests.conftest import ROOT
 from tests.plugins import fetalbench
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from backends.weights import read_arrays, to_bytes
-from harness.launch.probes import Probe, probes
-from harness.trained_like import batch
+from harness.checks.random_weights import batch
+from harness.checks.workers import Probe, probes
 from tests.parity.test_networks import IMPLEMENTED, SHARED
 
 SIDE = 64

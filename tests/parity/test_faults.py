@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.agreement import (
+from harness.checks.pooling_ties import tied_channels
+from harness.checks.tolerances import (
     PREFIXES,
     Comparison,
     compare_steps,
@@ -16,7 +17,6 @@ from harness.agreement import (
     first_difference,
 )
 from harness.scaffold import new_network
-from harness.untying import tied_channels
 from tests.plugins import fetalbench, install
 
 # PyTorch's habit at stride 2: one row before, where SAME pads one after.

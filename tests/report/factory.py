@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness import records
-from harness.record_schema import (
+from harness.records import store as records
+from harness.records.schema import (
     CellKey,
     Cost,
     Latency,

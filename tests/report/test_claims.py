@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.leaderboard.boards import build_boards
-from harness.leaderboard.claim import NINE, REAL_TIME, Claim
-from harness.leaderboard.claims import claims
-from harness.leaderboard.claims_accuracy import Accuracy, beats_real_time, highest, like_unet
-from harness.leaderboard.speed import with_intervals
-from harness.leaderboard.standings import FamilyView, Standings, with_standings
-from harness.records import load_galleries, load_records
+from harness.leaderboard.board.boards import build_boards
+from harness.leaderboard.board.speed import with_intervals
+from harness.leaderboard.board.standings import FamilyView, Standings, with_standings
+from harness.leaderboard.claims.accuracy import Accuracy, beats_real_time, highest, like_unet
+from harness.leaderboard.claims.catalogue import claims
+from harness.leaderboard.claims.claim import NINE, REAL_TIME, Claim
+from harness.records.store import load_galleries, load_records
 from harness.statistics.comparison import compare
 from tests.report import factory
 from tests.report.factory import Cell

@@ -15,13 +15,13 @@ import pytest
 
 from harness.errors import RecordError, UsageError
 from harness.leaderboard import page as leaderboard
-from harness.leaderboard.boards import build_boards
-from harness.leaderboard.figures import pareto_front
-from harness.leaderboard.overlays import outline
-from harness.leaderboard.robustness import robustness, sweep_of
+from harness.leaderboard.board.boards import build_boards
+from harness.leaderboard.claims.headline import warnings
+from harness.leaderboard.figures.latency_dice import pareto_front
+from harness.leaderboard.figures.overlays import outline
+from harness.leaderboard.figures.robustness import robustness, sweep_of
 from harness.leaderboard.schema import export_schema
-from harness.leaderboard.verdict import warnings
-from harness.records import load_galleries, load_records
+from harness.records.store import load_galleries, load_records
 from tests.conftest import ROOT
 from tests.report import factory
 from tests.report.factory import Cell

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.leaderboard.boards import Board, build_boards
-from harness.leaderboard.claims import claims
-from harness.leaderboard.scanner import DEADLINE_MS, LEAST_DICE, candidates
-from harness.leaderboard.standings import Standings, with_standings
-from harness.leaderboard.verdict import verdict
-from harness.records import load_galleries, load_records
+from harness.leaderboard.board.boards import Board, build_boards
+from harness.leaderboard.board.scanner import DEADLINE_MS, LEAST_DICE, candidates
+from harness.leaderboard.board.standings import Standings, with_standings
+from harness.leaderboard.claims.catalogue import claims
+from harness.leaderboard.claims.headline import verdict
+from harness.records.store import load_galleries, load_records
 from tests.report import factory
 from tests.report.factory import Cell
 

@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 from harness.leaderboard import page as leaderboard
-from harness.leaderboard.batch_sweep import batch_sweep
-from harness.leaderboard.boards import Board, build_boards
-from harness.leaderboard.figures import latency_versus_dice
-from harness.leaderboard.scanner import candidates
-from harness.leaderboard.speed import races, with_intervals
-from harness.leaderboard.standings import Standings, with_standings
-from harness.leaderboard.verdict import verdict, warnings
-from harness.records import load_galleries, load_records
-from harness.scores import declared, slice_table
+from harness.leaderboard.board.boards import Board, build_boards
+from harness.leaderboard.board.scanner import candidates
+from harness.leaderboard.board.speed import races, with_intervals
+from harness.leaderboard.board.standings import Standings, with_standings
+from harness.leaderboard.claims.headline import verdict, warnings
+from harness.leaderboard.figures.batch_sweep import batch_sweep
+from harness.leaderboard.figures.latency_dice import latency_versus_dice
+from harness.records.selection import declared, slice_table
+from harness.records.store import load_galleries, load_records
 from harness.statistics.comparison import compare
 from tests.report import factory
 from tests.report.factory import Cell

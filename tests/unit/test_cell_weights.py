@@ -10,15 +10,17 @@ import pytest
 from safetensors.numpy import save
 
 from backends.errors import WeightsError
-from harness import cell_weights, records, registry
-from harness.cell_weights import Outcome, checkpoint_of, find_weights, require_weights_file
+from harness import registry
 from harness.data.catalogue import Dataset
-from harness.job import Job
+from harness.jobs.job import Job
 from harness.measuring.machine import machine
-from harness.plan import plan
 from harness.protocol import Training, parse_protocol
-from harness.provenance import source_digest
-from harness.training import TrainingData
+from harness.records import store as records
+from harness.records.provenance import source_digest
+from harness.run.grid import plan
+from harness.worker import weights as cell_weights
+from harness.worker.training import TrainingData
+from harness.worker.weights import Outcome, checkpoint_of, find_weights, require_weights_file
 
 TABLES = {"name": "x", "input": {"height": 64, "width": 64}, "training": {"validation_share": 0.2}}
 

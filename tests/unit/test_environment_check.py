@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from harness import environment_check as looked
+from harness import doctor as looked
 from harness import registry
-from harness.environment_check import Check, checks
+from harness.doctor import Check, checks
 from harness.measuring.machine import machine
 
 

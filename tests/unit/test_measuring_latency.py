@@ -12,11 +12,11 @@ from backends.contract import Plan, Runtime
 from harness.errors import DataError, UsageError
 from harness.measuring.inputs import Inputs, is_repeat
 from harness.measuring.latency import Quantity, Setting, measure
-from harness.measuring.order import shuffled
 from harness.measuring.profiles import PROFILES, Profile
 from harness.measuring.session import find_plans, measure_cell
 from harness.measuring.summary import figures, measurements_of, summarise
 from harness.measuring.timer import is_steady, time_queries, time_query
+from harness.run.order import shuffled
 from tests.contract import fakes
 
 pytestmark = pytest.mark.alone

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.provenance import without_paths
+from harness.records.provenance import without_paths
 
 HOME = Path("/home/alice")
 ROOTS = {"results": HOME / "work/results", "data": Path("/data/alice/discs")}

@@ -12,9 +12,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from harness import atomic, records
 from harness.errors import EnvironmentFault, RecordError
-from harness.record_schema import SCHEMA_VERSION, CellKey, Machine, Provenance, Record
+from harness.records import atomic
+from harness.records import store as records
+from harness.records.schema import SCHEMA_VERSION, CellKey, Machine, Provenance, Record
 
 ROOT = Path(__file__).parents[2]
 TABLE = pd.DataFrame({"epoch": [1, 2], "train_loss": [0.5, 0.25]})
@@ -198,8 +199,8 @@ def test_two_processes_never_hold_one_cell(tmp_path: Path) -> None:
     code = f"""
 import sys
 from pathlib import Path
-from harness import records
-from harness.record_schema import CellKey
+from harness.records import store as records
+from harness.records.schema import CellKey
 key = CellKey.model_validate_json({key.model_dump_json()!r})
 with records.lock(Path({str(tmp_path)!r}), "box-2c", key) as held:
     print(held)

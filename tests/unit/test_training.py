@@ -13,9 +13,9 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from backends.contract import Array, Network, Trainer, TrainingOptions, Weights, WeightSpec
-from harness.checkpoint import CheckpointFile
 from harness.protocol import Training
-from harness.training import (
+from harness.worker.checkpoint import CheckpointFile
+from harness.worker.training import (
     Diverged,
     Stopped,
     TrainingData,

@@ -1,0 +1,1 @@
+"""Is a network sound, and the same in every framework?"""

@@ -1,0 +1,238 @@
+"""The examination of one implementation of a network: what every one must do, in verdicts.
+
+Runs in a worker, on the contract alone. What needs two frameworks is in `harness.checks.parity`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from backends.contract import (
+    Array,
+    Backend,
+    Network,
+    Trainer,
+    Weights,
+    WeightSpec,
+)
+from backends.errors import (
+    BackendError,
+    SizeError,
+    Unsupported,
+    WeightsError,
+)
+from backends.weights import initial_values
+from harness.checks.random_weights import batch, images_and_masks
+
+SIDE = 64
+# What is really computed, and what is only traced.
+OTHER_SIZE = (SIDE, 2 * SIDE)
+TRACED_SIZES = ((256, 256),)
+TOLERANCE = 1e-4
+# The loss must have fallen after one of these steps: some networks overshoot at first.
+LEAST_STEPS, MOST_STEPS = 4, 8
+# Adam's ε is 1 here (see `harness.checks.worker`), which makes a step about rate × gradient.
+LEARNING_RATE = 0.1
+
+
+class Failed(Exception):
+    """A requirement that is not met; one sentence."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """One requirement: `passed`, `failed`, or `skipped` with the reason in `detail`."""
+
+    what: str
+    verdict: str
+    detail: str = ""
+
+    def row(self) -> dict[str, str]:
+        """The verdict as a row of the table."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """What is examined: a builder in a framework, and trained-like weights for 64×64.
+
+    `home` gives the network at 64×64 and `trainer` a fresh trainer of it, for batches of
+    `trained_like.batch` without dropout. Both are kept by the worker, which compares them too: a
+    second one would be compiled anew.
+    """
+
+    backend: Backend
+    builder: Callable[..., Any]
+    home: Callable[[], Network]
+    trainer: Callable[[], Trainer]
+    weights: Weights
+    he_normal: Sequence[str] = ()
+
+    def network(self, height: int, width: int, classes: int = 2) -> Network:
+        """A network of that size, with the weights that its framework gives it."""
+        return self.backend.build(self.builder, classes=classes, height=height, width=width)
+
+
+def verdicts(subject: Subject) -> Iterator[Verdict]:
+    """All verdicts in order; an examination that breaks is a failed verdict and ends nothing."""
+    network = None
+    for what, examine in EXAMINATIONS.items():
+        try:
+            network = network or subject.home()
+            yield Verdict(what=what, verdict="passed", detail=examine(subject, network))
+        except Unsupported as error:
+            yield Verdict(what=what, verdict="skipped", detail=str(error))
+        except (Failed, BackendError) as error:
+            yield Verdict(what=what, verdict="failed", detail=str(error))
+        except Exception as error:
+            first = (str(error).strip().splitlines() or [""])[0]
+            detail = f"{type(error).__name__}: {first}"
+            yield Verdict(what=what, verdict="failed", detail=detail)
+
+
+def names(subject: Subject, network: Network) -> str:
+    """Weights have distinct names and shapes that depend on neither size nor order of building."""
+    specs = network.weight_specs()
+    if len({spec.name for spec in specs}) < len(specs):
+        twice = next(s.name for s in specs if sum(t.name == s.name for t in specs) > 1)
+        raise Failed(f"two weights are named {twice!r}: give every layer a path of its own.")
+    other = subject.network(*OTHER_SIZE).weight_specs()
+    if set(other) != set(specs):
+        odd = sorted(spec.name for spec in set(other) ^ set(specs))[0]
+        raise Failed(f"weight {odd!r} depends on the input's size.")
+    return f"{len(specs)} weights"
+
+
+def shapes(subject: Subject, network: Network) -> str:
+    """Logits have the input's height and width, at several sizes and numbers of classes."""
+    done = []
+    for height, width in ((SIDE, SIDE), OTHER_SIZE):
+        built = network if (height, width) == (SIDE, SIDE) else subject.network(height, width)
+        images, _ = images_and_masks(1, height, width, 1)
+        found = built.predict(images).shape
+        if found != (1, height, width, 2):
+            raise Failed(f"logits at {height}×{width} have shape {found}, not {height, width, 2}.")
+        done.append(f"{height}×{width}")
+    for height, width in TRACED_SIZES:
+        _traced(subject, height, width, 2)
+        done.append(f"{height}×{width}")
+    _traced(subject, SIDE, SIDE, 3)
+    return ", ".join([*done, "3 classes"])
+
+
+def _traced(subject: Subject, height: int, width: int, classes: int) -> None:
+    built = subject.network(height, width, classes)
+    try:
+        found = built.operations()[-1].output_size
+    except Unsupported:
+        # Where an operation has no count, or nothing is counted: what tracing would spare.
+        found = built.predict(images_and_masks(1, height, width, 1)[0]).shape[1:]
+    if found != (height, width, classes):
+        raise Failed(f"logits at {height}×{width} have size {found}, not {height, width, classes}.")
+
+
+def refusals(subject: Subject, network: Network) -> str:
+    """Sizes and channel counts that the network cannot take are refused, not computed."""
+    images = np.zeros((1, SIDE, SIDE, 3), np.float32)
+    odd = SIDE + 36
+    attempts: dict[str, Callable[[], object]] = {
+        "3 channels": lambda: network.predict(images),
+        f"{odd}×{odd}": lambda: subject.network(odd, odd),
+    }
+    for what, attempt in attempts.items():
+        try:
+            attempt()
+        except SizeError:
+            continue
+        raise Failed(f"images of {what} are taken without a word.")
+    return ", ".join(attempts)
+
+
+def round_trip(subject: Subject, network: Network) -> str:
+    """Weights come back from the layers as they went in, to the bit."""
+    if not network.weight_specs():
+        return "no weights"
+    network.set_weights(subject.weights)
+    after = network.weights()
+    for name, value in subject.weights.items():
+        if not np.array_equal(after[name], value):
+            raise Failed(f"weight {name!r} comes back with other values.")
+    first: WeightSpec = network.weight_specs()[0]
+    try:
+        network.set_weights({k: v for k, v in subject.weights.items() if k != first.name})
+    except WeightsError:
+        return f"{len(after)} weights"
+    raise Failed(f"weights without {first.name!r} are taken without a word.")
+
+
+def finite(subject: Subject, network: Network) -> str:
+    """Logits are finite, for images of noise, of one value and of large values."""
+    if subject.weights:
+        network.set_weights(subject.weights)
+    images, _ = images_and_masks(1, SIDE, SIDE, 2)
+    kinds = {"noise": images, "one value": np.zeros_like(images), "large values": 100 * images}
+    for kind, values in kinds.items():
+        if not np.isfinite(network.predict(values)).all():
+            raise Failed(f"logits of images of {kind} hold NaN or infinity.")
+    return ", ".join(kinds)
+
+
+def batches(subject: Subject, network: Network) -> str:
+    """An image has the same logits alone as among others, and at every turn."""
+    if subject.weights:
+        network.set_weights(subject.weights)
+    images, _ = images_and_masks(8, SIDE, SIDE, 3)
+    together = network.predict(images)
+    if not np.array_equal(network.predict(images), together):
+        raise Failed("the same images have other logits at the second turn.")
+    found = _difference(network.predict(images[5:6]), together[5:6])
+    if found > TOLERANCE:
+        raise Failed(f"an image alone has logits that differ by {found:.1e} from those in a batch.")
+    return f"differ by {found:.1e}"
+
+
+def learning(subject: Subject, network: Network) -> str:
+    """Every trainable weight has a gradient, and a few steps bring the training loss down."""
+    trainable = [spec.name for spec in network.weight_specs() if spec.trainable]
+    if not trainable or not subject.backend.capabilities.trains:
+        raise Unsupported("there is nothing to train, or the backend does not train.")
+    network.set_weights(initial_values(network.weight_specs(), 0, subject.he_normal))
+    images, masks = batch(SIDE, SIDE, 4)
+    trainer = subject.trainer()
+    trainer.set_data(images, masks)
+    rows = np.arange(len(images), dtype=np.int64)
+    trainer.step(rows, LEARNING_RATE)
+    # Adam's first moment after one step is the gradient times 1 − β₁.
+    moments = trainer.state()
+    for name in trainable:
+        moment = moments[f"m/{name}"]
+        if not np.isfinite(moment).all():
+            raise Failed(f"the gradient of weight {name!r} holds NaN or infinity.")
+        if not moment.any():
+            raise Failed(f"weight {name!r} has no gradient: is its layer connected?")
+    losses = trainer.losses()
+    while len(losses) < LEAST_STEPS or (losses[-1] >= losses[0] and len(losses) < MOST_STEPS):
+        trainer.step(rows, LEARNING_RATE)
+        losses = np.append(losses, trainer.losses())
+    if not (np.isfinite(losses).all() and losses[-1] < losses[0]):
+        raise Failed(f"the training loss goes from {losses[0]:.3f} to {losses[-1]:.3f}.")
+    return f"{len(trainable)} gradients, loss {losses[0]:.3f} → {losses[-1]:.3f}"
+
+
+def _difference(left: Array, right: Array) -> float:
+    return float(np.abs(left.astype(np.float64) - right).max() / max(1.0, float(right.std())))
+
+
+EXAMINATIONS: dict[str, Callable[[Subject, Network], str]] = {
+    "names of the weights": names,
+    "shapes of the logits": shapes,
+    "wrong input is refused": refusals,
+    "weights come back": round_trip,
+    "finite values": finite,
+    "batch of 1 = batch of n": batches,
+    "gradients, falling loss": learning,
+}

@@ -1,0 +1,263 @@
+"""Is a network the same in every framework? Weights are carried around and answers compared.
+
+For every network and size one framework draws trained-like weights
+(`harness.checks.random_weights`), which travel as a safetensors file. Every framework loads it, writes it again from its own layout, and
+computes the logits of the same images, and one training step on the same batch.
+
+A row stands for one direction: weights *written by* the source, loaded into the target. Where the
+source gives back every bit of what it was given, its file is the file that the target has loaded.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from itertools import combinations, permutations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from backends.contract import Array
+from backends.weights import read_arrays, to_bytes
+from harness.checks.random_weights import batch
+from harness.checks.tolerances import (
+    NOISE,
+    PREFIXES,
+    TOLERANCE,
+    Comparison,
+    Quantity,
+    agree,
+    compare_steps,
+    difference,
+    first_difference,
+    incomparable,
+    root_mean_square,
+)
+from harness.checks.workers import Probe, ProbeFault
+
+Size = tuple[int, int]
+Pair = tuple[str, str]
+# What stands for the first framework's step on noisy images among the names of frameworks.
+NOISY = "noise"
+# Networks that are being compared at a time: enough to keep every framework busy, and few because
+# the files of one hold its weights several times.
+LOOKAHEAD = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """One network at one size, and the files of the comparison."""
+
+    network: str
+    height: int
+    width: int
+    folder: Path
+
+    @property
+    def size(self) -> dict[str, Any]:
+        """What every question about this network names."""
+        return {"name": self.network, "height": self.height, "width": self.width}
+
+    @property
+    def stem(self) -> str:
+        """What the names of its files begin with."""
+        return f"{self.network}-{self.height}x{self.width}"
+
+    def file(self, what: str) -> Path:
+        """Path of an array file of this place."""
+        return self.folder / f"{self.stem}-{what}.safetensors"
+
+
+def compare(
+    grid: Sequence[tuple[str, Sequence[str]]],
+    sizes: Sequence[Size],
+    probes: dict[str, Probe],
+    folder: Path,
+    *,
+    seed: int = 0,
+    training: bool = True,
+) -> Iterator[list[Comparison]]:
+    """Compare each network between its frameworks, yielding the rows of one network and size.
+
+    `grid` holds (network, backends). All frameworks work side by side, each on one question at a
+    time. The training step is taken at the first size only: it is the dearest to compile, and what
+    hangs on the size shows in the logits. What breaks in one framework is a row of its own, not
+    within, and ends nothing.
+    """
+    places = [
+        (Place(network=network, height=height, width=width, folder=folder), backends, number == 0)
+        for network, backends in grid
+        for number, (height, width) in enumerate(sizes)
+    ]
+    running: deque[Comparing] = deque()
+    for place, backends, first in places:
+        chosen = [probes[backend] for backend in backends]
+        running.append(Comparing(place, chosen, seed=seed, training=training and first))
+        if len(running) > LOOKAHEAD:
+            yield running.popleft().finish()
+    while running:
+        yield running.popleft().finish()
+
+
+def drawing(probes: Sequence[Probe]) -> str:
+    """Which framework draws the weights: the first that trains, else the first.
+
+    Running statistics are those of training steps, and so is the effect of noise. A worker that
+    cannot say what it does has something else to say at every further question.
+    """
+    for probe in probes:
+        try:
+            if probe.ask("trains"):
+                return probe.backend
+        except ProbeFault:
+            continue
+    return probes[0].backend
+
+
+class Comparing:
+    """The questions about one network at one size, asked at construction."""
+
+    def __init__(self, place: Place, probes: Sequence[Probe], *, seed: int, training: bool) -> None:
+        self.place, self.probes = place, {probe.backend: probe for probe in probes}
+        self.first = drawing(probes)
+        self.weights = place.file("weights")
+        inputs = place.file("inputs")
+        images, masks = batch(place.height, place.width, seed + 1)
+        inputs.write_bytes(to_bytes({"images": images, "masks": masks}))
+        given = {"weights": self.weights, **place.size}
+        drawer = self.probes[self.first]
+        self.drawn: Future[bool] = drawer.submit("draw", seed=seed, inputs=inputs, **given)
+        self.carried: dict[str, Future[str]] = {}
+        self.logits: dict[str, Future[None]] = {}
+        self.steps: dict[str, Future[list[str]]] = {}
+        given |= {"after": self.drawn}
+        for name, probe in self.probes.items():
+            self.carried[name] = probe.submit("carry", out=place.file(f"{name}-weights"), **given)
+            out = place.file(f"{name}-logits")
+            self.logits[name] = probe.submit("logits", inputs=inputs, out=out, **given)
+            if training:
+                out = place.file(f"{name}-step")
+                self.steps[name] = probe.submit("step", inputs=inputs, out=out, **given)
+        random = np.random.default_rng(seed + 2)
+        noisy = images * (1 + NOISE * random.standard_normal(images.shape)).astype(np.float32)
+        place.file("noisy").write_bytes(to_bytes({"images": noisy, "masks": masks}))
+
+    def finish(self) -> list[Comparison]:
+        """Wait for the answers and compare them; the files are gone afterwards."""
+        rows = []
+        for pair in permutations(self.probes, 2):
+            rows += self._caught(pair, "logits", self._direction(*pair))
+        trained = [name for name, step in self.steps.items() if _trained(step)]
+        for pair in combinations(trained, 2):
+            rows += self._caught(pair, "loss", self._training(*pair))
+        for path in self.place.folder.glob(f"{self.place.stem}-*"):
+            path.unlink()
+        return rows
+
+    def _row(self, pair: Pair, quantity: Quantity, **values: Any) -> Comparison:
+        place = self.place
+        return Comparison(
+            network=place.network,
+            quantity=quantity,
+            source=pair[0],
+            target=pair[1],
+            height=place.height,
+            width=place.width,
+            **values,
+        )
+
+    def _caught(
+        self, pair: Pair, quantity: Quantity, rows: Iterator[Comparison]
+    ) -> Iterator[Comparison]:
+        """The rows; a framework that fails gives one of its own, with its sentence."""
+        try:
+            yield from rows
+        except ProbeFault as fault:
+            unknown = {"max_abs_diff": float("inf"), "scale": float("inf"), "within": False}
+            yield self._row(pair, quantity, reason=str(fault), **unknown)
+
+    def _direction(self, source: str, target: str) -> Iterator[Comparison]:
+        changed = self.carried[source].result()
+        if changed:
+            given = read_arrays(self.weights)
+            written = read_arrays(self.place.file(f"{source}-weights"))
+            values = {"given": given[changed], source: written.get(changed, np.zeros(0))}
+            yield self._row(
+                (source, target),
+                "carried weights",
+                max_abs_diff=difference(*values.values()),
+                scale=root_mean_square(given[changed]),
+                within=False,
+                rule="the same bits",
+                layer=changed,
+                reason=incomparable(values),
+            )
+        values = {name: self._read(name, self.logits)["logits"] for name in (source, target)}
+        found = difference(*values.values())
+        within = agree(found, TOLERANCE)
+        untied = ", no pooling near a tie" if self.drawn.result() else ""
+        yield self._row(
+            (source, target),
+            "logits",
+            max_abs_diff=found,
+            scale=root_mean_square(values[source]),
+            within=within,
+            rule=f"{TOLERANCE:.0e} at every value{untied}",
+            layer="" if within else self._layer(source, target),
+            reason=incomparable(values),
+        )
+
+    def _read(self, backend: str, answers: dict[str, Future[Any]]) -> dict[str, Array]:
+        answers[backend].result()
+        what = "logits" if answers is self.logits else "step"
+        return read_arrays(self.place.file(f"{backend}-{what}"))
+
+    def _layer(self, source: str, target: str) -> str:
+        """The first layer whose output differs between the two."""
+        orders, outputs = [], []
+        for name in (source, target):
+            out = self.place.file(f"{name}-activations")
+            order = self.probes[name].ask(
+                "activations",
+                weights=self.weights,
+                inputs=self.place.file("inputs"),
+                out=out,
+                **self.place.size,
+            )
+            orders.append(order)
+            outputs.append(read_arrays(out))
+        return (
+            first_difference(outputs[0], outputs[1], orders[0])
+            or "after the last layer with weights"
+        )
+
+    def _training(self, source: str, target: str) -> Iterator[Comparison]:
+        steps = {name: self._read(name, self.steps) for name in (source, target)}
+        names = ["loss", *self.steps[source].result()]
+        for quantity in PREFIXES:
+            values = compare_steps(quantity, names, steps, self._noise)
+            yield self._row((source, target), quantity, **values)
+
+    def _noise(self) -> tuple[dict[str, Array], dict[str, Array]]:
+        """The step of the framework that drew the weights, without and with noise in the images."""
+        out = self.place.file(f"{NOISY}-step")
+        if not out.exists():
+            self.probes[self.first].ask(
+                "step",
+                weights=self.weights,
+                inputs=self.place.file("noisy"),
+                out=out,
+                **self.place.size,
+            )
+        return self._read(self.first, self.steps), read_arrays(out)
+
+
+def _trained(step: Future[list[str]]) -> bool:
+    """Whether the framework trains this network; one that fails at it has a row to fill."""
+    try:
+        return bool(step.result())
+    except ProbeFault:
+        return True

@@ -1,0 +1,1 @@
+"""What parent and worker process share: the job, its environment, its record."""

@@ -1,0 +1,129 @@
+"""A job: what the parent tells one worker process to do, as strict JSON on disk."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from harness.errors import UsageError
+from harness.protocol import Protocol
+from harness.records.schema import CellKey, Machine
+
+Stage = Literal["train", "evaluate", "measure", "stream"]
+RUN_STAGES: tuple[Stage, ...] = ("train", "evaluate", "measure")
+
+
+class StreamSettings(BaseModel):
+    """A deadline test: see `harness.measuring.stream`. An empty plan is the backend's default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    preset: str
+    plan: str = ""
+    slices: int = 100
+    deadline_ms: float | None = None
+    seed: int = 0
+
+
+class Job(BaseModel):
+    """Cells of one backend, done one after the other by one process.
+
+    `weights` names a file that takes the place of training. Folders are as the user typed them,
+    for the command that repeats a cell. `hardware` is the machine as the parent sees it: a worker
+    that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
+    cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
+    measuring to one execution plan ("" is the backend's default), None means the protocol's;
+    `part` is the number of this process among the `parts` whose samples the records gather.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    protocol: Protocol
+    protocol_source: str
+    dataset: Path
+    results: Path
+    hardware: Machine
+    cells: tuple[CellKey, ...]
+    stages: tuple[Stage, ...] = RUN_STAGES
+    weights: Path | None = None
+    device: Literal["cpu", "cuda"] = "cpu"
+    threads: int = 0
+    force: bool = False
+    measured_seed: int | None = None
+    plan: str | None = None
+    part: int = 0
+    parts: int = 1
+    stream: StreamSettings | None = None
+
+    @property
+    def machine(self) -> str:
+        """Name of the folder below results/."""
+        return self.hardware.name
+
+    @property
+    def backend(self) -> str:
+        """The one backend of all cells. Raises `UsageError` where there are several."""
+        names = {cell.backend for cell in self.cells}
+        if len(names) != 1:
+            raise UsageError(f"a process serves one framework, the job asks for {sorted(names)}.")
+        return names.pop()
+
+    @property
+    def plans(self) -> tuple[str, ...]:
+        """Keys of the plans to measure; empty means the backend's default."""
+        if self.plan is not None:
+            return (self.plan,) if self.plan else ()
+        return self.protocol.measuring.plans.get(self.backend, ())
+
+    def measures(self, cell: CellKey) -> bool:
+        """Whether this job times the cell."""
+        return "measure" in self.stages and self.measured_seed in (None, cell.seed)
+
+    def command(self, cell: CellKey) -> str:
+        """What a user types to repeat one cell. An absolute path tells who ran it: its end only."""
+        words = ["fetalbench", *self._verb(cell), "--data", _shown(self.dataset)]
+        words += ["--protocol", _shown(Path(self.protocol_source)), "--device", self.device]
+        if self.stages != ("train",) and self.results != Path("results"):
+            words += ["--results", _shown(self.results)]
+        if self.stages not in (("evaluate",), ("stream",)):
+            words += ["--force"]
+        return shlex.join(words)
+
+    def _verb(self, cell: CellKey) -> list[str]:
+        weights = ["--weights", _shown(self.weights)] if self.weights else []
+        one = [cell.network, "--backend", cell.backend]
+        settings = self.protocol.measuring
+        size = ["--size", f"{self.protocol.input.height}x{self.protocol.input.width}"]
+        match self.stages:
+            case ("train",):
+                return [
+                    "train",
+                    *one,
+                    "--seed",
+                    str(cell.seed),
+                    "--out",
+                    f"{cell.network}.safetensors",
+                ]
+            case ("evaluate",):
+                return ["evaluate", *one, *weights]
+            case ("measure",):
+                batches = ",".join(map(str, settings.batches))
+                plans = settings.plans.get(cell.backend, ())
+                chosen = ["--plan", ",".join(plans)] if plans else []
+                quantities = ["--quantity", ",".join(settings.quantities)]
+                chosen += ["--batch", batches, "--profile", settings.profile, *quantities]
+                return ["measure", *one, *chosen, *size, *weights]
+            case ("stream",):
+                assert self.stream is not None
+                chosen = ["--plan", self.stream.plan] if self.stream.plan else []
+                chosen += ["--preset", self.stream.preset, "--slices", str(self.stream.slices)]
+                return ["stream", *one, *chosen, *size, *weights]
+        run = ["run", "--networks", cell.network, "--backends", cell.backend]
+        return [*run, "--seeds", str(cell.seed)]
+
+
+def _shown(folder: Path) -> str:
+    return folder.name if folder.is_absolute() else folder.as_posix()

@@ -1,1 +1,0 @@
-"""Starts worker processes; the parent imports no framework."""

@@ -1,0 +1,1 @@
+"""From records to rows: what stands in a table, and how its rows compare."""

@@ -1,0 +1,1 @@
+"""Sentences: the paper's claims, tested, and the headline."""

@@ -1,0 +1,1 @@
+"""The results folder: schema, the one reader and writer, and who is compared."""

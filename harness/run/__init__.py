@@ -1,0 +1,1 @@
+"""The parent: which cells, in what order, and the watch over their processes."""

@@ -1,0 +1,1 @@
+"""The worker process: trains, evaluates and times the cells of one job."""

@@ -1,0 +1,83 @@
+"""Evaluation: every slice of a test set is segmented, mapped back and scored on its own grid."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+from backends.contract import Array, Network
+from harness.data.catalogue import Dataset
+from harness.data.fitting import unfit
+from harness.data.preparation import prepare
+from harness.errors import DataError
+from harness.metrics import score_slices, summarise
+from harness.protocol import Protocol
+from harness.records.schema import SetScores
+from harness.worker.training import arg_max_masks
+
+
+@dataclass(kw_only=True)
+class Evaluated:
+    """Scores slice by slice, the masks behind them, and their means by set."""
+
+    slices: pd.DataFrame
+    predictions: pd.DataFrame
+    scores: dict[str, SetScores] = field(default_factory=dict)
+
+
+def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluated:
+    """Segment and score the protocol's test sets. Raises `DataError` where the data has none."""
+    scored, kept = [], []
+    for name in protocol.evaluation.sets:
+        if name not in dataset.meta.sets:
+            continue
+        rows = dataset.rows(name)
+        masks = _predict(network, dataset, rows, protocol)
+        references = (dataset.masks(stack)[i] for stack, i in _places(rows))
+        scores = score_slices(rows, references, masks, protocol.evaluation.nsd_tolerance_mm)
+        # How strongly a phantom's slice was harmed, for curves of robustness.
+        harm = rows.filter(regex="^strength_").reset_index(drop=True)
+        scored.append(pd.concat([scores, harm], axis=1))
+        table = rows[["set", "stack", "slice", "height", "width"]]
+        kept.append(table.assign(mask=[np.packbits(mask).tobytes() for mask in masks]))
+    if not scored:
+        raise DataError(
+            f"data set {dataset.meta.name!r} has no slice in any of {protocol.evaluation.sets}: "
+            "import it again with --split ...=normal."
+        )
+    slices = pd.concat(scored, ignore_index=True)
+    return Evaluated(
+        slices=slices,
+        predictions=pd.concat(kept, ignore_index=True),
+        scores={str(name): summarise(part) for name, part in slices.groupby("set", sort=False)},
+    )
+
+
+def _places(rows: pd.DataFrame) -> zip[tuple[str, int]]:
+    return zip(rows["stack"].astype(str), rows["slice"].astype(int), strict=True)
+
+
+def _predict(
+    network: Network, dataset: Dataset, rows: pd.DataFrame, protocol: Protocol
+) -> list[Array]:
+    """Boolean masks on the original grid, in the order of the rows."""
+    chosen = protocol.input
+    images, _ = prepare(
+        dataset,
+        rows,
+        height=chosen.height,
+        width=chosen.width,
+        fit=chosen.fit,
+        normalisation=chosen.normalisation,
+    )
+    # In float64: rounding must not decide what a network is worth.
+    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
+    # Classes beyond the brain's exist where a user's network has them; the brain is class 1.
+    brain = (masks == 1).astype(np.uint8)
+    sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)
+    return [
+        unfit(mask[None], height, width, chosen.fit)[0].astype(bool)
+        for mask, (height, width) in zip(brain, sizes, strict=True)
+    ]
