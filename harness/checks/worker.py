@@ -1,8 +1,8 @@
 """The worker process that answers questions about networks, as `harness.worker` does cells.
 
 Started as `python -m harness.checks.worker BACKEND THREADS QUESTIONS_FD ANSWERS_FD`; one process
-serves all networks of one framework. Questions and answers are JSON lines, arrays lie in safetensors files
-that both sides name. Nothing is ever unpickled.
+serves all networks of one framework. Questions and answers are JSON lines, arrays lie in
+safetensors files that both sides name. Nothing is ever unpickled.
 """
 
 from __future__ import annotations
