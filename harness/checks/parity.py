@@ -2,7 +2,8 @@
 
 For every network and size one framework draws trained-like weights
 (`harness.checks.random_weights`), which travel as a safetensors file. Every framework
-loads it, writes it again from its own layout, and computes the logits of the same images, and one training step on the same batch.
+loads it, writes it again from its own layout, and computes the logits of
+the same images, and one training step on the same batch.
 
 A row stands for one direction: weights *written by* the source, loaded into the target. Where the
 source gives back every bit of what it was given, its file is the file that the target has loaded.
