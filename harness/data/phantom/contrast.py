@@ -60,3 +60,18 @@ def draw_signals(rng: np.random.Generator, echo_time_ms: float) -> dict[str, flo
         density = density * (1 + 0.03 * rng.standard_normal())
         signals[tissue] = float(SCALE * density * np.exp(-echo_time_ms / t2_ms))
     return signals
+
+
+def randomise(
+    signals: dict[str, float], share: float, rng: np.random.Generator
+) -> dict[str, float]:
+    """Signals on the way from physics to any contrast, as SynthSeg draws it.
+
+    `share` is how far at most, 0–1: at 1 a tissue may be anything from dark to as bright as fluid
+    (Billot et al., Med Image Anal 2023; 86:102789).
+    """
+    far = share * float(rng.random())
+    return {
+        tissue: (1 - far) * signal + far * float(rng.uniform(0.03, 1.0)) * SCALE
+        for tissue, signal in signals.items()
+    }

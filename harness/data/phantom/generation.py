@@ -15,6 +15,8 @@ from harness.data.catalogue import Dataset
 from harness.data.description import DatasetMeta
 from harness.data.orientation import orientation_name
 from harness.data.phantom.acquisition import Receiver, acquire, draw_geometry, draw_motion
+from harness.data.phantom.atlas import LabelMap
+from harness.data.phantom.contrast import randomise
 from harness.data.phantom.degradation import NAMES, SWEEPABLE, Strengths
 from harness.data.phantom.presets import LEAST_LEVELS, Preset, spread
 from harness.data.phantom.scene import Scene
@@ -37,13 +39,16 @@ class StackJob:
     slices: int
     direction: int
     sweep: tuple[tuple[str, float], ...] = ()
+    brains: tuple[LabelMap, ...] = ()
 
 
 @lru_cache(maxsize=2)
-def draw_subject(seed: int, subject: int) -> tuple[Scene, Receiver]:
-    """One subject of a data set, by seed and number alone."""
+def draw_subject(
+    seed: int, subject: int, brains: tuple[LabelMap, ...] = ()
+) -> tuple[Scene, Receiver]:
+    """One subject of a data set, by seed and number alone, with a brain of the label maps if any."""
     rng = np.random.default_rng([seed, subject])
-    scene = Scene.draw(rng)
+    scene = Scene.draw(rng, brains)
     return scene, Receiver.draw(scene, rng)
 
 
@@ -65,7 +70,7 @@ def draw_strengths(set_name: str, slices: int, rng: np.random.Generator) -> list
 
 def make_stack(job: StackJob) -> Stack:
     """Compute one stack."""
-    scene, receiver = draw_subject(job.seed, job.subject)
+    scene, receiver = draw_subject(job.seed, job.subject, job.brains)
     rng = np.random.default_rng([job.seed, job.subject, job.run])
     preset = job.preset
     thickness = float(rng.uniform(*preset.thickness_mm))
@@ -81,7 +86,10 @@ def make_stack(job: StackJob) -> Stack:
         thickness_mm=thickness,
         distance_mm=None if preset.gap_factor is None else preset.gap_factor * thickness,
         off_end=float(rng.uniform(0, 0.8)) if challenging else 0.0,
+        coverage=float(rng.uniform(*preset.coverage)),
     )
+    if preset.contrast:
+        scene = replace(scene, signals=randomise(scene.signals, preset.contrast, rng))
     restlessness = rng.uniform(1.5, 3.0) if challenging else rng.uniform(0.3, 1.2)
     motions = draw_motion(job.slices, rng, restlessness=restlessness)
     strengths = draw_strengths(job.set_name, job.slices, rng)

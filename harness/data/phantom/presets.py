@@ -32,6 +32,10 @@ class Preset:
     sets: dict[str, SetSize]
     # Distance between slice middles as a multiple of the thickness; None spreads over the brain.
     gap_factor: float | None = 1.1
+    # A stack's length as a multiple of the brain's, if it is spread over the brain.
+    coverage: tuple[float, float] = (1.3, 1.3)
+    # How far a stack's contrast may lie from physics, 0–1.
+    contrast: float = 0.0
 
 
 PRESETS = {
