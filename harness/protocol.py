@@ -31,7 +31,7 @@ List = Annotated[
     tuple[Item, ...],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
-Augmentation = Literal["none", "basic", "strong"]
+Augmentation = Literal["none", "basic", "strong", "domain"]
 
 
 class Section(BaseModel):

@@ -24,7 +24,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is
 @app.command()
 def phantom(
     out: Out,
-    preset: Annotated[str, typer.Option(help="tiny, paper or study.")] = "tiny",
+    preset: Annotated[str, typer.Option(help="tiny, paper, study or sim_to_real.")] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other subjects.")] = 0,
     sweep: Annotated[
         list[str] | None,
@@ -33,10 +33,15 @@ def phantom(
     matrix: Annotated[
         int, typer.Option(help="Pixels a side at the same field of view; 0: the preset's.")
     ] = 0,
+    brains: Annotated[
+        Path | None,
+        typer.Option(help="Folder of label maps (NIfTI) of fetal brains to place in the scene."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=0, help="0: as many as cores.")] = 0,
     force: Force = False,
 ) -> None:
     """Compute a phantom data set: same preset and seed, same bytes."""
+    from harness.data.phantom.atlas import find_label_maps
     from harness.data.phantom.generation import make_phantom, parse_sweep
     from harness.data.phantom.presets import find_preset, with_matrix
 
@@ -49,6 +54,7 @@ def phantom(
             chosen,
             seed=seed,
             sweep=dict(parse_sweep(text) for text in sweep or []),
+            brains=find_label_maps(brains) if brains else (),
             processes=processes or None,
             force=force,
             on_stack=report,

@@ -68,9 +68,7 @@ def surroundings(unit: Images, masks: Masks, rng: np.random.Generator) -> Images
     return changed
 
 
-def without_brain(
-    unit: Images, masks: Masks, rng: np.random.Generator
-) -> tuple[Images, Masks]:
+def without_brain(unit: Images, masks: Masks, rng: np.random.Generator) -> tuple[Images, Masks]:
     """The brain covered by random patches: a slice that holds something there, but no brain."""
     drawn = patches(unit.shape, rng)
     changed = unit.copy()
@@ -107,7 +105,9 @@ def framed(unit: Images, masks: Masks, rng: np.random.Generator) -> tuple[Images
     changed, kept = unit.copy(), masks.copy()
     for index in range(len(unit)):
         top, bottom, left, right = (
-            rng.uniform(0, 0.35, 4) * (rng.random(4) < 0.5) * np.array([height, height, width, width])
+            rng.uniform(0, 0.35, 4)
+            * (rng.random(4) < 0.5)
+            * np.array([height, height, width, width])
         ).astype(int)
         outside = np.ones((height, width), dtype=bool)
         outside[top : height - bottom, left : width - right] = False

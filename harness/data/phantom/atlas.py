@@ -49,6 +49,11 @@ class LabelMap:
     weeks: float
     labels: tuple[tuple[str, tuple[int, ...]], ...]
 
+    @property
+    def name(self) -> str:
+        """The file's name."""
+        return Path(self.path).name
+
 
 @dataclass(frozen=True, eq=False)
 class Tissues:
@@ -164,9 +169,7 @@ def load_tissues(item: LabelMap) -> Tissues:
     path = Path(item.path)
     file = check_nifti(path)
     labels, voxel_mm = _upright(read_voxels(file).astype(np.int16), file.affine)
-    shares = [
-        _coarse(np.isin(labels, values), voxel_mm) for _, values in item.labels
-    ]
+    shares = [_coarse(np.isin(labels, values), voxel_mm) for _, values in item.labels]
     voxel_mm = voxel_mm * np.array([_block(side) for side in voxel_mm])
     names = tuple(name for name, _ in item.labels)
     missing = [name for name, share in zip(names, shares, strict=True) if not share.any()]

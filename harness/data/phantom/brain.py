@@ -34,7 +34,9 @@ class Brain(ABC):
     """One fetus' brain with the fluid around it."""
 
     @abstractmethod
-    def draw(self, points: Points, signals: dict[str, float], edge_mm: float) -> tuple[Field, Field]:
+    def draw(
+        self, points: Points, signals: dict[str, float], edge_mm: float
+    ) -> tuple[Field, Field]:
         """Distance in mm to the inside of the skull, and the signal inside it, at points."""
 
     @property
@@ -95,7 +97,12 @@ class AtlasBrain(Brain):
         a, b, c = (self._tissues.radii_mm * self.scale).tolist()
         return a, b, c
 
-    def draw(self, points: Points, signals: dict[str, float], edge_mm: float) -> tuple[Field, Field]:  # noqa: ARG002
+    def draw(
+        self,
+        points: Points,
+        signals: dict[str, float],
+        edge_mm: float,  # noqa: ARG002 (shares of tissue are soft already)
+    ) -> tuple[Field, Field]:
         """Share of each tissue times its signal; what no label names is fluid."""
         tissues = self._tissues
         channels = tissues.sample(points, self.scale)
@@ -112,7 +119,9 @@ class AtlasBrain(Brain):
         shade = 1 + np.float32(0.03) * self.texture(points)
         return to_envelope * mean_scale, signal * shade
 
-    def _white_matter(self, depth: Field, from_ventricles: Field, signals: dict[str, float]) -> Field:
+    def _white_matter(
+        self, depth: Field, from_ventricles: Field, signals: dict[str, float]
+    ) -> Field:
         bands = self.bands
         white = np.float32(signals["white_matter"])
         below = np.clip((np.float32(bands.subplate_mm) - depth) / 1.5, 0, 1)
@@ -150,7 +159,7 @@ class FoldedBrain(Brain):
             inner_mm=radii_mm,
             fluid_mm=max(1.2, float(4.6 - 3.0 * maturity + 0.9 * rng.standard_normal())),
             ventricle_mm=float((4.0 - 0.8 * maturity) * np.exp(0.25 * rng.standard_normal())),
-            fissure_mm=float(1.0 - 0.6 * maturity + 0.3 * rng.random()),
+            fissure_mm=float(0.6 - 0.4 * maturity + 0.4 * rng.random()),
             sulcus_mm=float(0.15 + 0.25 * rng.random()),
             folds=Waves.draw(rng, 36.0 - 14.0 * maturity, 6),
             islands=Waves.draw(rng, 34.0, 4),
@@ -164,7 +173,9 @@ class FoldedBrain(Brain):
         """Half diameters of the skull's inside."""
         return self.inner_mm
 
-    def draw(self, points: Points, signals: dict[str, float], edge_mm: float) -> tuple[Field, Field]:
+    def draw(
+        self, points: Points, signals: dict[str, float], edge_mm: float
+    ) -> tuple[Field, Field]:
         """The hull's lobes, the fluid in it, and the parts of the brain one over the other."""
         cerebral, temporal, fossa = self._lobes(points)
         cavity = smooth_union(smooth_union(cerebral, temporal, 5.0), fossa, 5.0)

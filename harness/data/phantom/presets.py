@@ -79,6 +79,21 @@ PRESETS = {
             "challenging": SetSize(subjects=30, stacks=60, slices=720),
         },
     ),
+    "sim_to_real": Preset(
+        name="sim_to_real",
+        title="Phantom to train on for real stacks: many subjects, any contrast, 2 mm",
+        matrix=128,
+        spacing_mm=(1.8, 2.2),
+        thickness_mm=(2.0, 4.5),
+        gap_factor=None,
+        # Stacks reach well beyond the brain: most of what a scanner shows is not brain.
+        coverage=(1.1, 1.9),
+        contrast=0.8,
+        sets={
+            "train": SetSize(subjects=600, stacks=600, slices=4800),
+            "normal": SetSize(subjects=12, stacks=12, slices=120),
+        },
+    ),
 }
 
 
