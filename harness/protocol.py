@@ -20,6 +20,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from backends.errors import SizeError, require_size
 from harness import registry
+from harness.data.augmentation_levels import strengths_of
 from harness.errors import UsageError
 from harness.registry import check_name
 
@@ -62,6 +63,9 @@ class Training(Section):
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     validation_by: Literal["subject", "slice"] = "subject"
     augmentation: Augmentation = "none"
+    strengths: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="replace some of the augmentation level's, by name"
+    )
     batch_norm: Literal["running", "recalibrated"] = "running"
     weights_from: Literal["own", "torch"] = "own"
 
@@ -151,6 +155,9 @@ class Protocol(Section):
         # What is measured beside a figure does not change it, as with the grid.
         for which in ("plans", "batches", "quantities", "order_seed"):
             del content["measuring"][which]
+        if not content["training"]["strengths"]:
+            # Records from before the key came in keep their hash.
+            del content["training"]["strengths"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -230,9 +237,21 @@ def _nearest(value: str, known: Sequence[str]) -> str:
 
 
 def _check_augmentation(protocol: Protocol, source: str) -> None:
+    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
+    for training in levels:
+        if training.augmentation == "none":
+            if training.strengths:
+                raise UsageError(
+                    f"{source}: training.strengths change an augmentation, and there is none: "
+                    'write augmentation = "domain" or another level.'
+                )
+        else:
+            try:
+                strengths_of(training.augmentation, training.strengths)
+            except UsageError as error:
+                raise UsageError(f"{source}: training.strengths: {error}") from None
     if protocol.input.normalisation == "per_slice":
         return
-    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
     if any(training.augmentation != "none" for training in levels):
         raise UsageError(
             f"{source}: training.augmentation leaves slices normalised one by one, but the test "

@@ -6,75 +6,19 @@ slices would cost more than the training step of a small network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from difflib import get_close_matches
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from harness.data import randomisation
+from harness.data.augmentation_levels import Strengths, strengths_of
 from harness.data.fitting import resampled
 from harness.data.normalisation import per_slice
-from harness.errors import UsageError
 
 # Slices warped at once: bounds the memory of the gather (about 30 bytes a pixel).
 CHUNK = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strengths:
-    """How far a level goes. Angles in degrees, shift as a share of the field of view."""
-
-    rotation_deg: float
-    zoom: float
-    shift: float
-    gamma: float
-    bias: float
-    noise: float
-    elastic: float = 0.0  # smooth displacement, as a share of the field of view
-    # Shares of slices of which …
-    remap: float = 0.0  # the intensities go through a random curve
-    contrast: float = 0.0  # brain and surroundings go through curves of their own
-    structures: float = 0.0  # the surroundings are covered by sharp random shapes
-    vanish: float = 0.0  # the brain is covered, so that the slice holds none
-    frame: float = 0.0  # the sides are cut off or air
-    resolution: float = 0.0  # there are fewer pixels
-    blur: float = 0.0  # the edges are blurred
-    motion: float = 0.0  # the fetus moves between k-space segments
-
-
-LEVELS = {
-    "basic": Strengths(rotation_deg=15, zoom=0.15, shift=0.06, gamma=0.3, bias=0.2, noise=0.03),
-    "strong": Strengths(
-        rotation_deg=45,
-        zoom=0.35,
-        shift=0.12,
-        gamma=0.6,
-        bias=0.5,
-        noise=0.12,
-        remap=0.5,
-        motion=0.2,
-    ),
-    "domain": Strengths(
-        rotation_deg=45,
-        zoom=0.3,
-        shift=0.15,
-        elastic=0.02,
-        gamma=0.6,
-        bias=0.6,
-        noise=0.06,
-        remap=0.15,
-        contrast=0.35,
-        structures=0.35,
-        vanish=0.06,
-        frame=0.15,
-        resolution=0.25,
-        blur=0.3,
-        motion=0.15,
-    ),
-}
 
 
 def augment(
@@ -84,6 +28,7 @@ def augment(
     level: str,
     seed: int,
     epoch: int,
+    strengths: Mapping[str, float] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Augmented copies of prepared slices; the same seed and epoch give the same bytes.
 
@@ -91,25 +36,21 @@ def augment(
     arrays have the same shapes, and the images are normalised per slice again. Levels: `none`
     returns the arrays themselves; `basic` = flips, quarter turns, small rotations, zoom, shift,
     gamma, bias and noise; `strong` = further of each, plus random contrast (intensities remapped
-    by random curves, including inversion: domain randomisation as in SynthSeg, Billot et al.
-    2023, doi:10.1016/j.media.2023.102789) and motion between k-space segments.
-    Raises `UsageError` for an unknown level.
+    by random curves, including inversion) and motion between k-space segments; `domain` = all that
+    `Strengths` names, for training on a phantom what real slices will be asked of (domain
+    randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789).
+    `strengths` replaces some of the level's. Raises `UsageError` for an unknown level or name.
     """
     if level == "none":
         return images, masks
-    if level not in LEVELS:
-        names = ["none", *LEVELS]
-        close = get_close_matches(level, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(names)}."
-        raise UsageError(f"augmentation level {level!r} is unknown: {hint}")
-    strengths = LEVELS[level]
+    chosen = strengths_of(level, strengths or {})
     new_images = np.empty_like(images)
     new_masks = np.empty_like(masks)
     for start in range(0, len(images), CHUNK):
         part = slice(start, start + CHUNK)
         rng = np.random.default_rng([seed, epoch, start])
-        warped, warped_masks = _warp(images[part, ..., 0], masks[part], strengths, rng)
-        changed, new_masks[part] = _change_intensities(warped, warped_masks, strengths, rng)
+        warped, warped_masks = _warp(images[part, ..., 0], masks[part], chosen, rng)
+        changed, new_masks[part] = _change_intensities(warped, warped_masks, chosen, rng)
         new_images[part, ..., 0] = changed
     return new_images, new_masks
 

@@ -168,7 +168,12 @@ def train(
             if augmented:
                 trainer.set_data(
                     *augment(
-                        data.images, data.masks, level=settings.augmentation, seed=seed, epoch=epoch
+                        data.images,
+                        data.masks,
+                        level=settings.augmentation,
+                        strengths=settings.strengths,
+                        seed=seed,
+                        epoch=epoch,
                     )
                 )
             losses, rate = _epoch(trainer, len(data.images), batch, settings, seed, epoch, state)

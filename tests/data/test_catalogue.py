@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.augmentation import LEVELS, Strengths, augment
+from harness.data.augmentation import augment
+from harness.data.augmentation_levels import LEVELS, Strengths
 from harness.data.catalogue import Dataset, DatasetMeta, open_dataset
 from harness.data.fitting import fit, fit_masks, unfit
 from harness.data.normalisation import normalise, warning

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from harness.data import randomisation
-from harness.data.augmentation import LEVELS, augment
+from harness.data.augmentation import augment
+from harness.data.augmentation_levels import LEVELS
 from harness.data.normalisation import per_slice
 
 SIZE = 64
@@ -106,3 +107,10 @@ def test_every_name_changes_the_slices(name: str, monkeypatch: pytest.MonkeyPatc
     before, _ = augment(images, masks, level="none of it", seed=1, epoch=0)
     after, _ = augment(images, masks, level="it alone", seed=1, epoch=0)
     assert np.abs(after - before).mean() > 0.02
+
+
+def test_strengths_given_replace_the_levels() -> None:
+    unit, masks = batch()
+    images = per_slice(unit)[..., None]
+    _, emptied = augment(images, masks, level="domain", strengths={"vanish": 1}, seed=1, epoch=0)
+    assert not emptied.any()
