@@ -66,6 +66,11 @@ class Training(Section):
     strengths: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="replace some of the augmentation level's, by name"
     )
+    window: int = Field(
+        default=0,
+        ge=0,
+        description="pixels a side of the windows of slices that are trained on; 0: whole slices",
+    )
     batch_norm: Literal["running", "recalibrated"] = "running"
     weights_from: Literal["own", "torch"] = "own"
 
@@ -155,9 +160,10 @@ class Protocol(Section):
         # What is measured beside a figure does not change it, as with the grid.
         for which in ("plans", "batches", "quantities", "order_seed"):
             del content["measuring"][which]
-        if not content["training"]["strengths"]:
-            # Records from before the key came in keep their hash.
-            del content["training"]["strengths"]
+        for which in ("strengths", "window"):
+            # Records from before these keys came in keep their hash.
+            if not content["training"][which]:
+                del content["training"][which]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -202,6 +208,7 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
     try:
         _check_names(protocol)
         require_size(protocol.input.height, protocol.input.width)
+        _check_windows(protocol)
     except (UsageError, SizeError) as error:
         raise UsageError(f"{source}: {error}") from None
     return protocol
@@ -234,6 +241,16 @@ def _check_names(protocol: Protocol) -> None:
 def _nearest(value: str, known: Sequence[str]) -> str:
     close = get_close_matches(value, known, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+
+
+def _check_windows(protocol: Protocol) -> None:
+    """Raise `UsageError` or `SizeError` for windows larger than slices, or of a wrong size."""
+    smaller = min(protocol.input.height, protocol.input.width)
+    for training in (protocol.training, *map(protocol.training_of, protocol.networks)):
+        if training.window > smaller:
+            raise UsageError(f"training.window = {training.window}: slices are {smaller} pixels.")
+        if training.window:
+            require_size(training.window, training.window)
 
 
 def _check_augmentation(protocol: Protocol, source: str) -> None:

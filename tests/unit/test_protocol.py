@@ -78,6 +78,14 @@ def test_wrong_strengths(training: dict[str, object], answer: str) -> None:
         parse_protocol({"name": "x", "training": training}, "x.toml")
 
 
+@pytest.mark.parametrize(
+    ("window", "answer"), [(100, "not a multiple of 64"), (320, "slices are 256 pixels")]
+)
+def test_wrong_windows(window: int, answer: str) -> None:
+    with pytest.raises(UsageError, match=answer):
+        parse_protocol({"name": "x", "training": {"window": window}}, "x.toml")
+
+
 def test_an_override_holds_for_its_network_alone() -> None:
     protocol = parse_protocol({"name": "x", "networks": {"unet": {"learning_rate": 5e-4}}}, "x")
     assert protocol.training_of("unet").learning_rate == 5e-4
