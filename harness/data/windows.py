@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # Of the slices with brain, how many windows lie around it; the others lie anywhere.
-AROUND_BRAIN = 0.9
+AROUND_BRAIN = 0.75
 # How far the brain's middle may lie from the window's, as a share of the window.
 OFFSET = 0.4
 

@@ -24,7 +24,7 @@ TISSUES: dict[str, tuple[float, float]] = {
     "brainstem": (0.82, 115.0),
     "choroid": (0.85, 100.0),
     "skull": (0.25, 40.0),
-    "scalp": (0.84, 140.0),
+    "scalp": (0.86, 170.0),
     "face": (0.75, 75.0),
     "eye": (1.0, 700.0),
     "lens": (0.55, 30.0),

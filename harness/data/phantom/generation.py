@@ -55,8 +55,10 @@ def draw_subject(
     return scene, Receiver.draw(scene, rng)
 
 
-def draw_strengths(set_name: str, slices: int, rng: np.random.Generator) -> list[Strengths]:
-    """Harm to each slice: slight and seldom in normal sets, one to three kinds in challenging."""
+def draw_strengths(
+    set_name: str, slices: int, rng: np.random.Generator, most: float = 0.3
+) -> list[Strengths]:
+    """Harm to each slice: seldom and `most` at most, or in challenging sets one to three kinds."""
     kinds = len(SWEEPABLE)
     if set_name == "challenging":
         main = np.zeros(kinds)
@@ -65,7 +67,7 @@ def draw_strengths(set_name: str, slices: int, rng: np.random.Generator) -> list
         drawn = base * rng.uniform(0.5, 1.25, (slices, kinds))
         drawn += (rng.random((slices, kinds)) < 0.08) * rng.uniform(0.2, 0.7, (slices, kinds))
     else:
-        drawn = (rng.random((slices, kinds)) < 0.1) * rng.uniform(0.0, 0.3, (slices, kinds))
+        drawn = (rng.random((slices, kinds)) < 0.1) * rng.uniform(0.0, most, (slices, kinds))
         drawn[:, SWEEPABLE.index("bias")] += 0.25 * rng.random()
     drawn = np.clip(drawn, 0, 1)
     return [Strengths(**dict(zip(SWEEPABLE, map(float, row), strict=True))) for row in drawn]
@@ -95,7 +97,7 @@ def make_stack(job: StackJob) -> Stack:
         scene = replace(scene, signals=randomise(scene.signals, preset.contrast, rng))
     restlessness = rng.uniform(1.5, 3.0) if challenging else rng.uniform(0.3, 1.2)
     motions = draw_motion(job.slices, rng, restlessness=restlessness)
-    strengths = draw_strengths(job.set_name, job.slices, rng)
+    strengths = draw_strengths(job.set_name, job.slices, rng, preset.harm)
     if job.sweep:
         strengths = [Strengths(**dict(job.sweep)) for _ in strengths]
     images, masks = acquire(scene, geometry, receiver, motions, strengths, rng)

@@ -46,7 +46,7 @@ class Head:
     ) -> Head:
         """A head of that size, with a computed brain or one of the label maps of about its age."""
         maturity = size.maturity
-        skull_mm = 1.0 + 0.8 * maturity + 0.4 * rng.random()
+        skull_mm = 0.6 + 0.8 * maturity + 0.5 * rng.random()
         a, b, c = size.biparietal / 2, size.occipitofrontal / 2, size.height / 2
         inside = (a - skull_mm, b - skull_mm, c - skull_mm)
         brain = (

@@ -36,6 +36,8 @@ class Preset:
     coverage: tuple[float, float] = (1.3, 1.3)
     # How far a stack's contrast may lie from physics, 0–1.
     contrast: float = 0.0
+    # The most harm of each kind, 0–1, to the tenth of slices that suffer any; not in `challenging`.
+    harm: float = 0.3
 
 
 PRESETS = {
@@ -87,10 +89,11 @@ PRESETS = {
         thickness_mm=(2.0, 4.5),
         gap_factor=None,
         # Stacks reach well beyond the brain: most of what a scanner shows is not brain.
-        coverage=(1.1, 1.9),
-        contrast=0.8,
+        coverage=(1.1, 1.8),
+        contrast=0.35,
+        harm=0.7,
         sets={
-            "train": SetSize(subjects=600, stacks=600, slices=4800),
+            "train": SetSize(subjects=450, stacks=450, slices=3600),
             "normal": SetSize(subjects=12, stacks=12, slices=120),
         },
     ),
