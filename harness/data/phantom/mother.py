@@ -85,7 +85,7 @@ class Mother:
             lumps=Waves.draw(rng, 30.0, 3),
             mottle=Mottle.draw(rng, 34.0),
             streaks=Mottle.draw(rng, 12.0),
-            loops=Patches.draw(rng, float(rng.uniform(30, 90)), float(rng.uniform(0.1, 0.7))),
+            loops=Patches.draw(rng, float(rng.uniform(30, 90)), float(rng.uniform(0.0, 0.7))),
             fibres=Patches.draw(rng, float(rng.uniform(16, 40)), float(rng.uniform(0.05, 0.35))),
             blobs=tuple(blobs),
         )

@@ -91,7 +91,13 @@ class Scene:
             placenta_reach_mm=float(rng.uniform(75, 120)),
             swirl=float(rng.choice([0.02, 0.15]) * rng.random()),
             lobules=Mottle.draw(rng, 22.0),
-            cotyledons=Patches.draw(rng, float(rng.uniform(14, 30)), float(rng.uniform(0, 0.25))),
+            # Many a placenta is smooth, some are spotted.
+            cotyledons=Patches.draw(
+                rng,
+                float(rng.uniform(14, 40)),
+                float(rng.choice([0.0, 0.2]) * rng.random()),
+                dark=float(rng.choice([0.0, 0.08])),
+            ),
             outline=Waves.draw(rng, 70.0, 5),
         )
 

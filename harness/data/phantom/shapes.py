@@ -179,10 +179,12 @@ class Patches:
     table: NDArray[np.float32]
 
     @classmethod
-    def draw(cls, rng: np.random.Generator, wavelength_mm: float, spread: float) -> Patches:
-        """Factors are log-normal with that spread; one cell in eight is dark as gas or flow."""
+    def draw(
+        cls, rng: np.random.Generator, wavelength_mm: float, spread: float, dark: float = 0.12
+    ) -> Patches:
+        """Log-normal factors of that spread; a share `dark` of the cells is like gas or flow."""
         table = np.exp(spread * rng.standard_normal((PATCH_LEVELS, PATCH_LEVELS)))
-        table[rng.random(table.shape) < 0.125] *= 0.25
+        table[rng.random(table.shape) < dark] *= 0.25
         first, second = Mottle.draw(rng, wavelength_mm), Mottle.draw(rng, 0.6 * wavelength_mm)
         return cls(first, second, np.clip(table, 0.05, 3.0).astype(np.float32))
 
