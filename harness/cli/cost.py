@@ -33,7 +33,7 @@ def cost(
     profiler did. The paper's figures are for 256x256. Exit code 1 where a cell cannot be counted;
     `reason` then says why.
     """
-    from harness.checks.workers import probes
+    from harness.checks.clients import clients
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
 
@@ -43,7 +43,7 @@ def cost(
     chosen = implementations(networks, backends)
     used = list(dict.fromkeys(backend for _, own in chosen for backend in own))
     rows: list[dict[str, Any]] = []
-    with probes(used) as (workers, _):
+    with clients(used) as (workers, _):
         answers = [
             (name, b, workers[b].submit("cost", name=name, height=height, width=width))
             for name, own in chosen

@@ -27,8 +27,8 @@ def parity(
     `rule` says what decided. Exit code 1 where a difference is too large, and `layer` then names
     the first layer that differs; or where a framework fails, and `reason` then says why.
     """
+    from harness.checks.clients import clients
     from harness.checks.parity import compare
-    from harness.checks.workers import probes
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
 
@@ -41,7 +41,7 @@ def parity(
     wanted = sorted(sizes(size, "--size"), key=lambda pair: pair[0] * pair[1])
     used = list(dict.fromkeys(backend for _, own in grid for backend in own))
     rows = []
-    with probes(used) as (workers, folder):
+    with clients(used) as (workers, folder):
         for found in compare(grid, wanted, workers, folder, seed=seed, training=training):
             rows += found
             state = "within" if all(row.within for row in found) else "DIFFERENT"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backends.weights import digest, read_arrays
-from harness.checks.workers import probes
+from harness.checks.clients import clients
 from harness.errors import DataError, UsageError
 from harness.records import atomic
 
@@ -25,7 +25,7 @@ def convert(
 ) -> str:
     """Write `source` to `out` in the other form; returns the digest of the canonical weights.
 
-    Raises `UsageError`, `DataError`, and `ProbeFault` with the worker's sentence where a name, a
+    Raises `UsageError`, `DataError`, and `WorkerFault` with the worker's sentence if a name, a
     shape or a value is not that of the network. `out` is written completely or not at all.
     """
     if out.exists() and not force:
@@ -36,7 +36,7 @@ def convert(
     if canonical.suffix != ".safetensors":
         raise UsageError(f"{canonical.name}: our own form of weights ends in .safetensors.")
     place = {"name": network, "height": SIDE, "width": SIDE}
-    with probes([backend]) as (workers, folder):
+    with clients([backend]) as (workers, folder):
         ask = workers[backend].ask
         written, again = folder / out.name, folder / "again.safetensors"
         if back:
@@ -45,7 +45,9 @@ def convert(
             ask("to_native", weights=source, out=written, **place)
             found = ask("from_native", weights=written, out=again, **place)
             if found != digest(read_arrays(source)):
-                raise DataError(f"{out.name}: does not hold the bits of {source}; nothing is kept.")
+                raise DataError(
+                    f"{out.name}: does not hold the bits of {source}; nothing was written."
+                )
         if sha256 and found != sha256:
             raise DataError(f"{source}: the weights have the digest {found}, not {sha256}.")
         atomic.write_bytes(out, written.read_bytes())

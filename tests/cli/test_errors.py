@@ -136,7 +136,11 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     ),
     "protocol: side": (protocol("[input]\nwidth = 100"), 2, "width 100 is not a multiple of 64"),
     "protocol: network": (protocol("[networks.rfbnet]"), 2, "did you mean 'rfbsnet'?"),
-    "protocol: key": (protocol("[training]\nepoch = 3"), 2, "nearest known key is 'epochs'"),
+    "protocol: key": (
+        protocol("[training]\nepoch = 3"),
+        2,
+        "unknown key 'training.epoch': did you mean 'epochs'?",
+    ),
     "protocol: augmentation": (
         protocol('[training]\naugmentation = "bsic"'),
         2,

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from backends.weights import digest, read_arrays, to_bytes
-from harness.checks.workers import ProbeFault, probes
+from harness.checks.clients import WorkerFault, clients
 from tests.conftest import ROOT, Fetalbench
 
 NETWORK = "enet"  # convolutions of every kind, normalisation, PReLU
@@ -25,7 +25,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     inputs = path.with_name("inputs.safetensors")
     inputs.write_bytes(to_bytes({"images": np.zeros((1, 64, 64, 1), np.float32)}))
     what = {"name": NETWORK, "height": 64, "width": 64, "seed": 0}
-    with probes(["torch"]) as (workers, _):
+    with clients(["torch"]) as (workers, _):
         workers["torch"].ask("draw", **what, weights=path, inputs=inputs)
     return path
 
@@ -114,9 +114,9 @@ def test_what_does_not_fit_is_one_sentence(weights: Path, tmp_path: Path) -> Non
         ("from_native", empty, tmp_path / "x.safetensors", "not a state dict"),
         ("from_native", weights, tmp_path / "x.safetensors", "not one of this network's"),
     ]
-    with probes(["torch"]) as (workers, _):
+    with clients(["torch"]) as (workers, _):
         for verb, source, target, sentence in cases:
-            with pytest.raises(ProbeFault, match=re.escape(sentence)) as caught:
+            with pytest.raises(WorkerFault, match=re.escape(sentence)) as caught:
                 workers["torch"].ask(
                     verb, name=NETWORK, height=64, width=64, weights=source, out=target
                 )

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from backends.weights import read_arrays, to_bytes
+from harness.checks.clients import WorkerClient, clients
 from harness.checks.random_weights import batch
-from harness.checks.workers import Probe, probes
 from tests.parity.test_networks import IMPLEMENTED, SHARED
 
 SIDE = 64
@@ -18,23 +18,23 @@ BOUND = 1e-11  # absolute, of logits of order 1; found: 4e-14
 
 
 @pytest.fixture(scope="module")
-def workers() -> Iterator[tuple[dict[str, Probe], Path]]:
-    with probes(sorted({backend for name in SHARED for backend in IMPLEMENTED[name]})) as started:
+def workers() -> Iterator[tuple[dict[str, WorkerClient], Path]]:
+    with clients(sorted({backend for name in SHARED for backend in IMPLEMENTED[name]})) as started:
         yield started
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_exact_logits_agree(workers: tuple[dict[str, Probe], Path], name: str) -> None:
-    probe, folder = workers
+def test_exact_logits_agree(workers: tuple[dict[str, WorkerClient], Path], name: str) -> None:
+    clients, folder = workers
     place = {"name": name, "height": SIDE, "width": SIDE}
     inputs, weights = folder / "inputs", folder / f"{name}-weights"
     inputs.write_bytes(to_bytes({"images": batch(SIDE, SIDE, 1)[0][:2]}))
     first, *others = IMPLEMENTED[name]
-    probe[first].ask("draw", seed=0, weights=weights, inputs=inputs, **place)
+    clients[first].ask("draw", seed=0, weights=weights, inputs=inputs, **place)
     given = {"weights": weights, "inputs": inputs, **place}
     outs = {backend: folder / f"{name}-{backend}" for backend in (first, *others)}
-    asked = [probe[backend].submit("exact", out=out, **given) for backend, out in outs.items()]
-    probe[first].ask("logits", out=folder / "float32", **given)
+    asked = [clients[backend].submit("exact", out=out, **given) for backend, out in outs.items()]
+    clients[first].ask("logits", out=folder / "float32", **given)
     for answer in asked:
         answer.result()
     exact = {backend: read_arrays(out)["logits"] for backend, out in outs.items()}

@@ -11,7 +11,7 @@ import pytest
 from harness.checks.pooling_ties import tied_channels
 from harness.checks.tolerances import (
     PREFIXES,
-    Comparison,
+    ParityRow,
     compare_steps,
     difference,
     first_difference,
@@ -126,7 +126,7 @@ def test_a_step_to_nan_never_agrees() -> None:
 
 def test_a_row_holds_nothing_that_json_cannot() -> None:
     place = {"network": "n", "source": "a", "target": "b", "height": 64, "width": 64}
-    row = Comparison(
+    row = ParityRow(
         quantity="logits", max_abs_diff=np.inf, scale=np.nan, within=False, **place
     ).row()
     assert row["max_abs_diff"] is None
