@@ -113,8 +113,8 @@ def networks() -> dict[str, NetworkEntry]:
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         if point.name in found:
             raise UsageError(
-                f"network {point.name!r} of package {point.value!r} is taken already: rename it "
-                "there."
+                f"network {point.name!r} of package {point.value!r} is already taken: rename it "
+                "in that package."
             )
         found[point.name] = _plugin(point.name, point.value)
     return found

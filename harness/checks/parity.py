@@ -85,8 +85,8 @@ def compare(
 
     `grid` holds (network, backends). All frameworks work side by side, each on one question at a
     time. The training step is taken at the first size only: it takes longest to compile, and what
-    depends on the size shows in the logits. What breaks in one framework is a row of its own that is
-    not within; the others continue.
+    depends on the size shows in the logits. What breaks in one framework is a row of its own, not
+    within; the others continue.
     """
     places = [
         (Place(network=network, height=height, width=width, folder=folder), backends, number == 0)
@@ -106,8 +106,8 @@ def compare(
 def drawing(workers: Sequence[WorkerClient]) -> str:
     """Which framework draws the weights: the first that trains, else the first.
 
-    Running statistics come from training steps, and so does the effect of noise. A worker that fails
-    at this question fails at every later one too, which then becomes its row.
+    Running statistics come from training steps, and so does the effect of noise. A worker that
+    fails at this question fails at every later one too, which then becomes its row.
     """
     for worker in workers:
         try:

@@ -122,8 +122,8 @@ def _statistics(
     """Means and variances that the layers have on these images, by canonical name.
 
     A training step gives running' = m·running + (1 − m)·batch, linear in the batch's value, which
-    does not depend on the start: two steps, from 0 and from 1, tell m and then the batch's value. The
-    learning rate is 0, so that the weights stay.
+    does not depend on the start: two steps, from 0 and from 1, give m and then the batch's value.
+    The learning rate is 0, so that the weights stay.
     """
     rows = np.arange(len(images), dtype=np.int64)
     options = TrainingOptions(loss="dice_ce", seed=0, batch_size=len(rows), dropout=False)

@@ -45,8 +45,8 @@ class ParityRow:
     - carried weights: the same bits;
     - gradients: 5e-3 × scale, since ReLUs whose input is 0 to rounding open in one framework and
       not in the other; the loss: 3e-5 × max(1, loss); each weight after the step: 1e-5 × max(1, its
-      greatest value); each or three times what noise of 1e-6 in the images changes in the
-      framework that drew the weights, where that is more.
+      greatest value); or, if that is more, three times what noise of 1e-6 in the images changes
+      in the framework that drew the weights.
 
     `layer` is the first layer or weight that differs, `reason` says why nothing could be compared.
     """
