@@ -44,7 +44,7 @@ class WorkerClient:
         Raises `MissingFramework` if the framework is not installed.
         """
         registry.require_framework(backend)
-        self.backend = backend
+        self.backend, self.folder = backend, folder
         self.log = folder / f"{backend}.log"
         questions_read, questions_write = os.pipe()
         answers_read, answers_write = os.pipe()

@@ -54,9 +54,7 @@ def train(
         stages=("train",),
     )
     if not found:
-        raise CellFailed(
-            f"{entry.name} × {framework}: another process is training it."
-        )
+        raise CellFailed(f"{entry.name} × {framework}: another process is training it.")
     (record,) = found
     if record.status != "ok":
         raise CellFailed(f"{entry.name} × {framework} is {record.status}: {record.reason}")

@@ -35,15 +35,14 @@ def convert(
     Flax: .msgpack. What was written is read back and must hold the same bits.
     """
     from harness import registry
-    from harness.deploy.conversion import convert as run
+    from harness.checks.clients import clients
+    from harness.deploy import conversion
 
-    digest = run(
-        source.absolute(),
-        out.absolute(),
-        network=registry.network(network).name,
-        backend=registry.backend(backend),
-        back=back,
-        sha256=sha256 or None,
-        force=force,
-    )
+    source, out = source.absolute(), out.absolute()
+    conversion.require_paths(source, out, back=back, force=force)
+    name, backend = registry.network(network).name, registry.backend(backend)
+    with clients([backend]) as (workers, _):
+        digest = conversion.convert(
+            workers[backend], source, out, network=name, back=back, sha256=sha256
+        )
     typer.echo(f"{out}  sha256 of the weights: {digest}")
