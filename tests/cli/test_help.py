@@ -12,7 +12,7 @@ from harness.records.provenance import fetalbench_version
 
 CHOICES = {
     ("plan",): ("auto|cpu|cuda",),
-    ("compare",): ("normal|challenging", "network|backend", "brain|all"),
+    ("compare",): ("normal|challenging", "network|backend"),
     ("measure",): ("quick|publish|mlperf", "auto|cpu|cuda"),
     ("stream",): ("haste|interactive|bursts",),
     ("export",): ("<onnx>",),
