@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harness.leaderboard.board.boards import build_boards
-from harness.leaderboard.board.speed import with_intervals
+from harness.leaderboard.board.races import with_intervals
 from harness.leaderboard.board.standings import FamilyView, Standings, with_standings
 from harness.leaderboard.claims.accuracy import Accuracy, beats_real_time, highest, like_unet
 from harness.leaderboard.claims.catalogue import claims

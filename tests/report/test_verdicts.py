@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from harness.leaderboard.board.boards import Board, build_boards
-from harness.leaderboard.board.scanner import DEADLINE_MS, LEAST_DICE, candidates
 from harness.leaderboard.board.standings import Standings, with_standings
 from harness.leaderboard.claims.catalogue import claims
 from harness.leaderboard.claims.headline import verdict
+from harness.leaderboard.claims.scanner import DEADLINE_MS, LEAST_DICE, candidates
 from harness.records.store import load_galleries, load_records
 from tests.report import factory
 from tests.report.factory import Cell

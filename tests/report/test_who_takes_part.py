@@ -10,10 +10,10 @@ import pytest
 
 from harness.leaderboard import page as leaderboard
 from harness.leaderboard.board.boards import Board, build_boards
-from harness.leaderboard.board.scanner import candidates
-from harness.leaderboard.board.speed import races, with_intervals
+from harness.leaderboard.board.races import races, with_intervals
 from harness.leaderboard.board.standings import Standings, with_standings
 from harness.leaderboard.claims.headline import verdict, warnings
+from harness.leaderboard.claims.scanner import candidates
 from harness.leaderboard.figures.batch_sweep import batch_sweep
 from harness.leaderboard.figures.latency_dice import latency_versus_dice
 from harness.records.selection import declared, slice_table

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 import typer
+from harness.leaderboard.manifest import MANIFEST, listing
 from typer.testing import CliRunner
 
 from harness.cli.publish import publish
 from harness.cli.report import report
 from harness.errors import RecordError, UsageError
 from harness.leaderboard import page as leaderboard
-from harness.leaderboard.manifest import MANIFEST, listing
 from harness.leaderboard.publishing import refuse_foreign
 from tests.report import factory
 from tests.report.factory import Cell
