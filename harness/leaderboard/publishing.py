@@ -27,9 +27,9 @@ DPI = 100
 def published_files(results: Path, url: str = "") -> dict[str, bytes]:
     """The report with links to records inside the folder, the records' JSON, and the card.
 
-    Masks, samples and weights are left out: the page shows what it needs of them. `url` is where the
-    folder will be served; with it, the page names its card, which link previews request by its full
-    address. Raises `RecordError` and `UsageError`.
+    Masks, samples and weights are left out: the page shows what it needs of them. `url` is where
+    the folder will be served; with it, the page names its card, which link previews request by its
+    full address. Raises `RecordError` and `UsageError`.
     """
     if url and not urlsplit(url).netloc:
         raise UsageError(f"--url {url!r}: expected an address like https://example.org/board.")

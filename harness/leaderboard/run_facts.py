@@ -20,7 +20,7 @@ class FactList:
 
 @dataclass(frozen=True, kw_only=True)
 class WhatWasRun:
-    """The facts, the counts of each set (name, slices, with brain, stacks, subjects), exclusions."""
+    """The facts, the exclusions, and counts by set: slices, with brain, stacks, subjects."""
 
     sections: tuple[FactList, ...]
     counts: tuple[tuple[str, ...], ...]

@@ -26,7 +26,7 @@ def timed_seed(
 
 
 def timed(group: SeedGroup, plan: str, precision: str, quantity: Quantity) -> dict[int, Latency]:
-    """Latency by batch size, from the seed that `timed_seed` names; empty if no seed has the plan."""
+    """Latency by batch size of the seed that `timed_seed` names; empty if none has the plan."""
     stored = timed_seed(group, plan, precision, quantity)
     entries = stored.record.latency if stored else []
     return {entry.batch: entry for entry in entries if _is(entry, plan, precision, quantity)}
@@ -74,9 +74,7 @@ def _latency_values(
     if quantity == "forward":
         spread = f"± {entry.std_ms:.2f} ms; {note}" if entry.std_ms is not None else note
         values["first_call_ms"] = significant(entry.first_call_ms, note, why)
-        values["compile_ms"] = significant(
-            entry.compile_ms, note, "nothing is compiled before the first call"
-        )
+        values["compile_ms"] = significant(entry.compile_ms, note, "nothing is compiled in advance")
         values["forward_mean_ms"] = significant(entry.mean_ms, spread, why)
     return values
 

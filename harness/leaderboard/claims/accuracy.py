@@ -116,9 +116,9 @@ def beats_real_time(data: Accuracy) -> Claim:
         for rival, pair in pairs.items()
         if pair.paper.significant and ((pair.paper.difference or 0) > 0) == (pair.a == name)
     ]
-    outcome: ClaimOutcome = (
-        "falls" if against else "holds" if len(sure) == len(rivals) else "undecided"
-    )
+    outcome: ClaimOutcome = "holds" if len(sure) == len(rivals) else "undecided"
+    if against:
+        outcome = "falls"
     ours = (
         f"p < {PAPER_ALPHA:g} against {len(sure)} of {len(rivals)} over subjects with Holm's "
         f"adjustment; against {len(by_paper)} of {len(rivals)} by the paper's own test"

@@ -97,8 +97,8 @@ def _operations(board: Board, own: Row, rival: Row, ahead: bool) -> str:
     text = f" {own.title} needs {ours:.2f} GFLOPs, {rival.title} {theirs:.2f}"
     if not ahead and ours > theirs and board.machine.gpu is None:
         return text + (
-            ": without a GPU the time follows the operations, whereas a GPU at batch 1 mostly waits "
-            "for its next kernel, which favours a network with few layers."
+            ": without a GPU the time follows the operations, whereas a GPU at batch 1 mostly "
+            "waits for its next kernel, which favours a network with few layers."
         )
     return text + "."
 
@@ -123,8 +123,8 @@ def reversal(data: Speed) -> Claim:
     why = f"From the fastest: {orders}. τ is 1 for the same order, −1 for the reverse."
     if data.board.machine.gpu is None:
         why += (
-            " The paper's reversal comes from a GPU, which a small batch leaves idle; a CPU is busy "
-            "at batch 1 already."
+            " The paper's reversal comes from a GPU, which a small batch leaves idle; a CPU is "
+            "busy at batch 1 already."
         )
     return Claim(
         text=text,
@@ -204,8 +204,8 @@ def real_time(data: Speed) -> Claim:
     alone = row.number("forward_p50_ms")
     if alone is not None:
         why = (
-            f"Of the median {median:.2f} ms, the network alone takes {alone:.2f} ms; the rest moves "
-            "the image there and the mask back."
+            f"Of the median {median:.2f} ms, the network alone takes {alone:.2f} ms; the rest "
+            "moves the image there and the mask back."
         )
     else:
         why = f"The median is {median:.2f} ms; the network alone was not timed."

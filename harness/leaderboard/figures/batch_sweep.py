@@ -71,11 +71,7 @@ def _sweep(board: Board, rows: list[Row], quantity: Quantity) -> Figure:
     batches = sorted({batch for row in rows for batch in row.latencies(quantity)})
     with style():
         figure, axes = new_axes(6.4, 4.6)
-        ends = [
-            end
-            for row in rows
-            if (end := _line(axes, row, quantity, hues[row.network])) is not None
-        ]
+        ends = [end for row in rows if (end := _line(axes, row, quantity, hues[row.network]))]
         axes.set_xscale("log", base=2)
         axes.set_yscale("log")
         axes.set_xticks(batches, [str(batch) for batch in batches])

@@ -76,8 +76,10 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 def latency_versus_dice(board: Board) -> list[Drawing]:
     """Fig. 5: one drawing per test set, with the Pareto front, of rows that have both figures."""
     quantity = board.timed_quantity
+    if quantity is None:
+        return []
     drawings = []
-    for set_name in SETS if quantity else ():
+    for set_name in SETS:
         points = _points(board, set_name, quantity)
         if not points:
             continue
@@ -102,7 +104,7 @@ def latency_versus_dice(board: Board) -> list[Drawing]:
     return drawings
 
 
-def _points(board: Board, set_name: str, quantity: Quantity | None) -> list[Point]:
+def _points(board: Board, set_name: str, quantity: Quantity) -> list[Point]:
     found = []
     for row in board.rows:
         latency, dice = (
@@ -174,8 +176,8 @@ def _label_networks(figure: Figure, axes: Axes, points: list[Point], hues: dict[
         dx, dy = _free_place(*place(point.xy), 5.8 * len(title), taken)
         axes.annotate(
             title, point.xy, (dx, dy), textcoords="offset points",
-            color=hues[point.row.network], fontsize=10, va="center", ha="left" if dx > 0 else "right",
-            gid=f"{NETWORK}{point.row.network}/label",
+            color=hues[point.row.network], fontsize=10, va="center",
+            ha="left" if dx > 0 else "right", gid=f"{NETWORK}{point.row.network}/label",
         )  # fmt: skip
 
 
