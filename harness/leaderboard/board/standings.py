@@ -159,7 +159,7 @@ def _project_order(family: Family) -> tuple[int, str]:
 
 
 def _display_names(board: Board) -> dict[str, str]:
-    """Titles by network, made unique where two networks share one."""
+    """Titles by network, made unique if two networks share one."""
     titles = {row.network: row.title for row in board.rows}
     shared = list(titles.values())
     return {
