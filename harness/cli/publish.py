@@ -19,7 +19,7 @@ def publish(
     ] = DEFAULT_OUT,
     url: Annotated[
         str,
-        typer.Option("--url", help="Where it will be served; names the card image for previews."),
+        typer.Option("--url", help="Where it will be served; link previews need it."),
     ] = "",
 ) -> None:
     """Write the page, its exports, figures and records, a card image and .nojekyll.

@@ -30,7 +30,7 @@ def report(
     machine: Annotated[
         str | None, typer.Option("--machine", help="Only this machine, by its name.")
     ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Write each figure as PDF, too.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write each figure as PDF too.")] = False,
     figures: Annotated[
         bool, typer.Option("--figures/--no-figures", help="Draw figures: most of the time taken.")
     ] = True,
@@ -58,8 +58,8 @@ def report(
     if changed := output.differences(files, out):
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         typer.echo(
-            f"fetalbench: {out / changed[0]}{more}: not what the records in {results} give; "
-            "run `fetalbench report` again.",
+            f"fetalbench: {out / changed[0]}{more}: not what the records in {results} give; run "
+            "`fetalbench report` again.",
             err=True,
         )
         raise typer.Exit(EXIT_SOME_CELLS_FAILED)

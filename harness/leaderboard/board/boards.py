@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import groupby
 
 import pandas as pd
 
 from harness import registry
-from harness.errors import RecordError, UsageError
+from harness.errors import RecordError, UsageError, unknown
 from harness.leaderboard.board.columns import COLUMNS, MEMORY, Column
 from harness.leaderboard.board.rows import SEPARATOR, Row, rows_of, todo_row
 from harness.leaderboard.board.seed_groups import SeedGroup
@@ -124,9 +123,7 @@ def _nothing(stored: list[StoredRecord], wanted: Mapping[str, str | None]) -> st
     for what, name in wanted.items():
         known = sorted({_names(item.record)[what] for item in stored})
         if name is not None and name not in known:
-            close = get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-            return f"no record has the {what} {name!r}: {hint}"
+            return str(unknown(what, name, known))
     asked = [f"the {what} {name!r}" for what, name in wanted.items() if name is not None]
     return f"no record has {' and '.join(asked)} together."
 

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.report.reading import boards_of
 
 from harness.leaderboard.figures.robustness import robustness, sweep_of
 from harness.records.store import load_records
 from tests.report import factory
 from tests.report.factory import Cell
+from tests.report.reading import boards_of
 
 
 def test_a_swept_strength_has_curves_and_one_that_was_not_has_none(tmp_path: Path) -> None:
