@@ -89,7 +89,7 @@ def require_size(height: int, width: int, *, multiple: int = 64) -> None:
 def require_variance(values: int) -> None:
     """Raise `SizeError` unless a training batch gives a channel at least two values to normalise.
 
-    Of one value the variance is 0 and the normalised value 0, whatever the image.
+    One value has the variance 0, and its normalised value is 0 whatever the image.
     """
     if values < 2:
         raise SizeError(
