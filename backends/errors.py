@@ -89,12 +89,12 @@ def require_size(height: int, width: int, *, multiple: int = 64) -> None:
 def require_variance(values: int) -> None:
     """Raise `SizeError` unless a training batch gives a channel at least two values to normalise.
 
-    Of one value the variance is 0 and the normalised value 0, whatever the image.
+    One value has the variance 0, and its normalised value is 0 whatever the image.
     """
     if values < 2:
         raise SizeError(
             "batch normalisation over one image whose map is 1×1 has no variance: train with at "
-            "least two images a batch (training.batch_size)."
+            "least two images per batch (training.batch_size)."
         )
 
 
@@ -111,3 +111,21 @@ def require_images(images: np.ndarray, height: int, width: int) -> None:
         )
     if images.dtype != "float32":
         raise SizeError(f"images are {images.dtype}, expected float32: cast them.")
+
+
+def require_shape(images: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise `SizeError` unless `images` has the shape that a query was prepared for."""
+    if images.shape != shape:
+        raise SizeError(
+            f"images have shape {images.shape}, this query was prepared for {shape}: prepare "
+            "another."
+        )
+
+
+def require_masks(masks: np.ndarray, images: np.ndarray) -> None:
+    """Raise `SizeError` unless `masks` is uint8 and as many and as large as `images`."""
+    if masks.shape != images.shape[:3] or masks.dtype != "uint8":
+        raise SizeError(
+            f"masks are {masks.dtype} of shape {masks.shape}, expected uint8 of shape "
+            f"{images.shape[:3]}: give one mask per image."
+        )

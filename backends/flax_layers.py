@@ -32,7 +32,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 class Conv(nnx.Module):
-    """Convolution with SAME padding (an odd row or column goes after), bias unless refused.
+    """Convolution with SAME padding (an odd row or column goes after), with a bias by default.
 
     The input is cast to the kernel's dtype, so that a network runs in the precision of its kernels.
     """
@@ -95,7 +95,7 @@ class Conv(nnx.Module):
 class DepthwiseConv(Conv):
     """Depthwise convolution; `shifted` computes it as k² shifted multiply-adds.
 
-    XLA's grouped convolution is slow on a CPU (17 ms where the shifted form takes 0.4). The values
+    XLA's grouped convolution is slow on a CPU (17 ms; the shifted form takes 0.4). The values
     agree to rounding; the form is chosen by the execution plan and never silently.
     """
 
@@ -193,7 +193,7 @@ def _tap(x: jax.Array, weights: jax.Array, groups: int) -> jax.Array:
     return jnp.concatenate([part @ own for part, own in parts], -1)
 
 
-# Inner jits are inlined by XLA; they are traced once a shape instead of once a layer, which halves
+# Inner jits are inlined by XLA; they are traced once per shape instead of once per layer, which halves
 # the tracing of networks with many layers (DFANet has 150 normalisations).
 @jax.jit
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -212,7 +212,7 @@ class BatchNorm(nnx.Module):
     """Batch normalisation, epsilon 1e-3; the running variance is the biased one.
 
     `momentum` is Keras': running = momentum · running + (1 − momentum) · batch. Running values
-    stay float32 in every plan. In training one value a channel raises `SizeError`.
+    stay float32 in every plan. In training one value per channel raises `SizeError`.
     """
 
     def __init__(self, channels: int, momentum: float = 0.99) -> None:
@@ -288,7 +288,7 @@ class SeparableConv(nnx.Module):
 
 
 class PReLU(nnx.Module):
-    """max(x, 0) + alpha · min(x, 0), one alpha a channel."""
+    """max(x, 0) + alpha · min(x, 0), one alpha per channel."""
 
     def __init__(self, channels: int) -> None:
         self.alpha = nnx.Param(np.zeros(channels, np.float32))
@@ -319,7 +319,7 @@ class Dropout(nnx.Module):
 
 
 def seed_dropout(module: nnx.Module, key: jax.Array) -> None:
-    """Give every dropout layer of the module a key of its own, derived from `key`."""
+    """Give every dropout layer of the module its own key, derived from `key`."""
     layers = [part for _, part in nnx.iter_modules(module) if isinstance(part, Dropout)]
     for number, layer in enumerate(layers):
         layer.key = jax.random.fold_in(key, number)

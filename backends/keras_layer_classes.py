@@ -21,7 +21,7 @@ class GroupedConv(keras.layers.Conv2D):
     """Grouped convolution with one kernel (kh, kw, in / groups, out).
 
     Keras sends a grouped convolution through an XLA compilation of its own on TensorFlow, because
-    TensorFlow's CPU kernel knows no groups. One plain convolution a group gives the same values
+    TensorFlow's CPU kernel knows no groups. One plain convolution per group gives the same values
     without it, and TensorFlow's profiler then counts them.
     """
 

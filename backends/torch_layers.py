@@ -1,6 +1,6 @@
 """Layers that the PyTorch networks share, under one rule of padding: TensorFlow's SAME.
 
-SAME: output = ceil(in / stride); where the total padding is odd, the extra row and column go after
+SAME: output = ceil(in / stride); if the total padding is odd, the extra row and column go after
 (bottom, right). Tensors are (n, channels, height, width), float32, in channels-last memory, which
 trains 14 % faster on a CPU than channels-first and makes NHWC at the border a free permutation.
 
@@ -47,7 +47,7 @@ class Conv(nn.Conv2d):
         )
 
     def reset_parameters(self) -> None:
-        """Zeros: the values are loaded later, drawing them here would be thrown away."""
+        """Zeros: the values are loaded later."""
         _zero(self)
 
     def forward(self, input: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ class Conv(nn.Conv2d):
 
 
 class DepthwiseConv(Conv):
-    """Convolution of each channel with a filter of its own."""
+    """Convolution of each channel with its own filter."""
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__(channels, channels, kernel, stride=stride, groups=channels, bias=bias)
@@ -159,7 +159,7 @@ class BatchNorm(nn.BatchNorm2d):
         self.track_running_stats = False
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (n, channels, h, w). Raises `SizeError` for one value a channel in training."""
+        """Normalise (n, channels, h, w). Raises `SizeError` for one value per channel in training."""
         if not self.training:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -225,7 +225,7 @@ class ConvNormReLU(ConvNorm):
 
 
 class PReLU(nn.PReLU):
-    """Leaky ReLU with one learnt slope a channel."""
+    """Leaky ReLU with one learnt slope per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, init=0.0)

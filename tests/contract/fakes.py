@@ -17,12 +17,12 @@ from backends.contract import (
     Inference,
     Network,
     Operation,
-    Plan,
     Runtime,
     Trainer,
     TrainingOptions,
     WeightSpec,
 )
+from backends.plans import Plan
 
 FAST_S, SLOW_S = 0.005, 0.050
 SLOW_EVERY = 20  # 5 % of the calls
@@ -183,7 +183,7 @@ class Wrong(FakeInference):
 
 
 class Lazy(FakeInference):
-    """Ends an end-to-end query with something that is no mask on the host."""
+    """Ends an end-to-end query with something that is not a mask on the host."""
 
     def answer(self) -> Any:
         return super().answer().tolist()
@@ -250,8 +250,7 @@ class FakeBackend(Backend):
 
     name = "fake"
     title = "Fake"
-    extra = None
-    capabilities = Capabilities(trains=False, asynchronous=True, devices=("cpu",), plans=(PLAN,))
+    capabilities = Capabilities(trains=False, plans=(PLAN,))
 
     def __init__(self, runtime: Runtime, *, coarse: bool = False) -> None:
         self.runtime = runtime
@@ -265,9 +264,6 @@ class FakeBackend(Backend):
 
     def versions(self) -> dict[str, str]:
         return {"fake": "1"}
-
-    def device_title(self) -> str:
-        return "fake device"
 
     def memory(self) -> dict[str, Bytes]:
         unknown = Bytes(bytes=None, reason="a fake allocates nothing")

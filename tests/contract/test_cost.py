@@ -18,6 +18,24 @@ PAPER = tuple(name for name, entry in registry.networks().items() if entry.card.
 CELLS = [(name, backend) for name in PAPER for backend in FRAMEWORKS]
 Row = dict[str, Any]
 
+# spec: 2 per multiply-add of (transposed) convolutions at 256×256, to the printed digit.
+CONVOLUTIONS = {
+    "unet": "101.561",
+    "rfbsnet": "5.3134",
+    "segnet": "79.818",
+    "enet": "0.9361",
+    "fast_scnn": "0.5057",
+    "dfanet": "0.2383",
+    "shuffleseg": "0.3642",
+    "shuffleseg_v2": "1.1354",
+    "icnet": "1.7970",
+}
+
+
+def rounded(value: float, printed: str) -> str:
+    """`value` with as many decimals as `printed` has."""
+    return f"{value:.{len(printed.partition('.')[2])}f}"
+
 
 def test_there_are_27_cells() -> None:
     assert len(PAPER) == 9
@@ -56,6 +74,8 @@ def test_operations_equal_the_printed_digits(
     assert float(f"{row['paper_convention_gflops']:.{digits}g}") == float(published.gflops)
     assert row["paper_gflops"] == float(published.gflops)
     assert row["flops"] == 2 * row["macs"]
+    assert rounded(row["flops"] / 1e9, CONVOLUTIONS[name]) == CONVOLUTIONS[name]
+    assert rounded(row["paper_convention_gflops"], published.gflops) == published.gflops
 
 
 @pytest.mark.parametrize("name", PAPER)
