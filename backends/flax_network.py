@@ -42,6 +42,10 @@ class FlaxNetwork(Network):
         self.classes, self.height, self.width = classes, height, width
         self.program = FlaxProgram(module, height, width)
         self._batch_statistics = jax.jit(self._statistics_of_batch)
+        self._gradients = jax.jit(
+            lambda *arguments: value_and_gradients(self.program, *arguments, None)[1],
+            static_argnums=4,
+        )
 
     @override
     def weight_specs(self) -> tuple[WeightSpec, ...]:
@@ -159,8 +163,8 @@ class FlaxNetwork(Network):
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
         require_images(images, self.height, self.width)
         require_masks(masks, images)
-        compute = jax.jit(lambda *arrays: value_and_gradients(self.program, *arrays, loss, None)[1])
-        gradients = compute(self.program.parameters, self.program.statistics, images, masks)
+        program = self.program
+        gradients = self._gradients(program.parameters, program.statistics, images, masks, loss)
         return {name: np.array(gradients[name]) for name in self.program.names if name in gradients}
 
     @override

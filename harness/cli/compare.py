@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
-from harness.errors import UsageError
 
 COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict")
 
@@ -17,9 +16,12 @@ def compare(
     metric: Annotated[
         str, typer.Option("--metric", help="dice, iou, nsd, hd95_mm, paper_dice ...")
     ] = "dice",
-    set_name: Annotated[str, typer.Option("--set", help="normal or challenging.")] = "normal",
+    set_name: Annotated[
+        Literal["normal", "challenging"], typer.Option("--set", help="Test set.")
+    ] = "normal",
     between: Annotated[
-        str, typer.Option("--between", help="network, or backend within each network.")
+        Literal["network", "backend"],
+        typer.Option("--between", help="Networks, or the backends of each network."),
     ] = "network",
     alpha: Annotated[float, typer.Option("--alpha", help="Family-wise error.")] = 0.05,
     margin: Annotated[
@@ -27,9 +29,9 @@ def compare(
         typer.Option("--margin", help="Half-width of equivalence, in the metric's unit (0.005)."),
     ] = None,
     over: Annotated[
-        str,
-        typer.Option("--over", help="Slices: brain, or all. Default: the metric's own."),
-    ] = "",
+        Literal["brain", "all"] | None,
+        typer.Option("--over", help="Slices with brain, or all. Default: the metric's own."),
+    ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Name or start of the hash.")] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="Name or start of the hash.")] = "",
     machine: Annotated[str, typer.Option("--machine", help="Name of a machine.")] = "",
@@ -39,7 +41,7 @@ def compare(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, and the paper's."""
+    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, the paper's."""
     from harness.records.selection import (
         choose,
         declared,
@@ -50,17 +52,13 @@ def compare(
     from harness.records.store import load_records
     from harness.statistics.comparison import compare as compare_scores
 
-    if between not in ("network", "backend"):
-        raise UsageError(f"--between {between!r}: expected network or backend.")
-    if over not in ("", "brain", "all"):
-        raise UsageError(f"--over {over!r}: expected brain or all.")
     stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
     comparison = compare_scores(
         slice_table(stored),
         metric,
         set_name,
         between=between,
-        over=over or None,
+        over=over,
         alpha=alpha,
         margin=margin,
         contestants=declared(stored) if between == "network" else declared_backends(stored),
