@@ -211,11 +211,14 @@ def test_one_value_per_channel_has_no_variance(hooks: FrameworkHooks) -> None:
         network.gradients(images, masks, "dice")
     with pytest.raises(SizeError, match=sentence):
         network.recalibrate(images, 1)
-    # Before the first step or in it.
-    with pytest.raises(SizeError, match=sentence):
+
+    def train() -> None:
         trainer = network.trainer(TrainingOptions(loss="dice", seed=0, batch_size=1))
         trainer.set_data(images, masks)
         trainer.step(np.array([0]), 0.0)
+
+    with pytest.raises(SizeError, match=sentence):
+        train()
 
 
 def test_states_and_data_that_do_not_fit_are_refused(hooks: FrameworkHooks) -> None:
