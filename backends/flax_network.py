@@ -42,10 +42,7 @@ class FlaxNetwork(Network):
         self.classes, self.height, self.width = classes, height, width
         self.program = FlaxProgram(module, height, width)
         self._batch_statistics = jax.jit(self._statistics_of_batch)
-        self._gradients = jax.jit(
-            lambda *arguments: value_and_gradients(self.program, *arguments, None)[1],
-            static_argnums=4,
-        )
+        self._gradients = jax.jit(self._gradients_of, static_argnames="loss")
 
     @override
     def weight_specs(self) -> tuple[WeightSpec, ...]:
@@ -159,12 +156,21 @@ class FlaxNetwork(Network):
         module(images)
         return self.program.running_values(module, statistics)
 
+    def _gradients_of(
+        self, parameters: Values, statistics: Values, images: jax.Array, masks: jax.Array, loss: str
+    ) -> Values:
+        return value_and_gradients(self.program, parameters, statistics, images, masks, loss, None)[
+            1
+        ]
+
     @override
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
         require_images(images, self.height, self.width)
         require_masks(masks, images)
         program = self.program
-        gradients = self._gradients(program.parameters, program.statistics, images, masks, loss)
+        gradients = self._gradients(
+            program.parameters, program.statistics, images, masks, loss=loss
+        )
         return {name: np.array(gradients[name]) for name in self.program.names if name in gradients}
 
     @override

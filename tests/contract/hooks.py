@@ -32,6 +32,7 @@ class FrameworkHooks(ABC):
     """
 
     name: ClassVar[str]
+    uncounted_name: ClassVar[str]  # a pattern of what `uncounted` computes, as the refusal names it
     # Weights whose true gradient is zero; Adam magnifies what rounding leaves of it.
     rounding: ClassVar[frozenset[str]] = frozenset()
     # Whether each network takes seconds to compile, for each batch size and once more to train.
@@ -57,11 +58,6 @@ class FrameworkHooks(ABC):
     @abstractmethod
     def uncounted(self, *, classes: int, height: int, width: int) -> Any:
         """A network that computes something that has no count."""
-
-    @property
-    @abstractmethod
-    def uncounted_name(self) -> str:
-        """A pattern of what `uncounted` computes, as the refusal names it."""
 
     def build(self, name: str, height: int = SIDE, width: int = SIDE, classes: int = 2) -> Network:
         """A new network: one of the registry, or one of those above by the method's name."""
