@@ -159,9 +159,9 @@ class FlaxNetwork(Network):
     def _gradients_of(
         self, parameters: Values, statistics: Values, images: jax.Array, masks: jax.Array, loss: str
     ) -> Values:
-        return value_and_gradients(self.program, parameters, statistics, images, masks, loss, None)[
-            1
-        ]
+        weights = parameters, statistics
+        _, gradients = value_and_gradients(self.program, *weights, images, masks, loss, None)
+        return gradients
 
     @override
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
