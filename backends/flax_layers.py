@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from typing_extensions import override
 
 from backends.errors import require_variance
 from backends.flax_operations import counted, relu, report
@@ -105,6 +106,7 @@ class DepthwiseConv(Conv):
         super().__init__(channels, channels, kernel, stride=stride, groups=channels, bias=bias)
         self.shifted = False
 
+    @override
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return self.by_taps(x, kernel) if self.shifted else super().convolve(x, kernel)
 
@@ -193,7 +195,7 @@ def _tap(x: jax.Array, weights: jax.Array, groups: int) -> jax.Array:
     return jnp.concatenate([part @ own for part, own in parts], -1)
 
 
-# Inner jits are inlined by XLA; they are traced once per shape instead of once per layer, which halves
+# Inner jits are inlined by XLA; they are traced once per shape, not once per layer, which halves
 # the tracing of networks with many layers (DFANet has 150 normalisations).
 @jax.jit
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -270,6 +272,7 @@ class ConvNorm(nnx.Module):
 class ConvNormReLU(ConvNorm):
     """Convolution, batch normalisation, ReLU."""
 
+    @override
     def __call__(self, x: jax.Array) -> jax.Array:
         return relu(super().__call__(x))
 

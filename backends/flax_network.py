@@ -42,6 +42,7 @@ class FlaxNetwork(Network):
         self.classes, self.height, self.width = classes, height, width
         self.program = FlaxProgram(module, height, width)
         self._batch_statistics = jax.jit(self._statistics_of_batch)
+        self._gradients = jax.jit(self._gradients_of, static_argnames="loss")
 
     @override
     def weight_specs(self) -> tuple[WeightSpec, ...]:
@@ -155,12 +156,21 @@ class FlaxNetwork(Network):
         module(images)
         return self.program.running_values(module, statistics)
 
+    def _gradients_of(
+        self, parameters: Values, statistics: Values, images: jax.Array, masks: jax.Array, loss: str
+    ) -> Values:
+        weights = parameters, statistics
+        _, gradients = value_and_gradients(self.program, *weights, images, masks, loss, None)
+        return gradients
+
     @override
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
         require_images(images, self.height, self.width)
         require_masks(masks, images)
-        compute = jax.jit(lambda *arrays: value_and_gradients(self.program, *arrays, loss, None)[1])
-        gradients = compute(self.program.parameters, self.program.statistics, images, masks)
+        program = self.program
+        gradients = self._gradients(
+            program.parameters, program.statistics, images, masks, loss=loss
+        )
         return {name: np.array(gradients[name]) for name in self.program.names if name in gradients}
 
     @override

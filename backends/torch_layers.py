@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from backends.errors import require_variance
 
@@ -46,10 +47,12 @@ class Conv(nn.Conv2d):
             channels, filters, _pair(kernel), stride, 0, dilation, groups=groups, bias=bias
         )
 
+    @override
     def reset_parameters(self) -> None:
         """Zeros: the values are loaded later."""
         _zero(self)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         if self.kernel_size == (1, 1) and self.stride != (1, 1) and torch.is_grad_enabled():
@@ -77,6 +80,7 @@ class DepthwiseConv(Conv):
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__(channels, channels, kernel, stride=stride, groups=channels, bias=bias)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, channels, ceil(h / stride), ceil(w / stride))."""
         if input.dtype != torch.float64 or input.is_cuda:
@@ -109,6 +113,7 @@ class SeparableConv(nn.Module):
         self.depthwise = DepthwiseConv(channels, kernel, stride=stride, bias=False)
         self.pointwise = Conv(channels, filters, 1, bias=bias)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         return self.pointwise(self.depthwise(input))
@@ -128,11 +133,13 @@ class ConvTranspose(nn.ConvTranspose2d):
             channels, filters, kernel, stride, padding=(kernel - stride) // 2, bias=bias
         )
 
+    @override
     def reset_parameters(self) -> None:
         """Zeros: the values are loaded later."""
         _zero(self)
 
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: ARG002
+    @override
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(n, channels, h, w) → (n, filters, h · stride, w · stride)."""
         full = super().forward(input)
         height, width = (
@@ -158,8 +165,9 @@ class BatchNorm(nn.BatchNorm2d):
         # that safetensors cannot hold, and then refuse it as a key too many.
         self.track_running_stats = False
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (n, channels, h, w). Raises `SizeError` for one value per channel in training."""
+        """Normalise (n, channels, h, w). In training one value per channel raises `SizeError`."""
         if not self.training:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -211,6 +219,7 @@ class ConvNorm(nn.Module):
         )
         self.norm = BatchNorm(filters, momentum=momentum)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         return self.norm(self.conv(input))
@@ -219,6 +228,7 @@ class ConvNorm(nn.Module):
 class ConvNormReLU(ConvNorm):
     """Convolution → batch normalisation → ReLU."""
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         return relu_(super().forward(input))
@@ -238,6 +248,7 @@ class ChannelShuffle(nn.Module):
         super().__init__()
         self.groups = groups
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → the same shape."""
         # Done on NHWC so that the result keeps channels-last memory.

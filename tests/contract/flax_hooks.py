@@ -10,7 +10,7 @@ from backends.contract import Runtime
 from backends.flax_layers import BatchNorm, Conv, DepthwiseConv, Dropout
 from backends.flax_operations import relu
 from tests.contract import references
-from tests.contract.hooks import FrameworkHooks
+from tests.contract.hooks import SIDE, FrameworkHooks
 
 
 class _Tiny(nnx.Module):
@@ -53,6 +53,7 @@ class Hooks(FrameworkHooks):
     rounding = frozenset({"conv.bias"})
     uncounted_name = "'(erfc|mul|erf|neg)'"
     compiles_slowly = True
+    width = SIDE  # with batches of eight, not square would take twice the time
     runtime = Runtime()  # JAX takes its number of threads from the environment of the process
 
     @override

@@ -32,15 +32,17 @@ class FrameworkHooks(ABC):
     """
 
     name: ClassVar[str]
+    uncounted_name: ClassVar[str]  # a pattern of what `uncounted` computes, as the refusal names it
     # Weights whose true gradient is zero; Adam magnifies what rounding leaves of it.
     rounding: ClassVar[frozenset[str]] = frozenset()
     # Whether each network takes seconds to compile, for each batch size and once more to train.
     compiles_slowly: ClassVar[bool] = False
+    width: ClassVar[int] = 2 * SIDE  # of the networks that tests share
     runtime: ClassVar[Runtime] = Runtime(threads=1)
 
     def __init__(self) -> None:
         self.backend = registry.load_backend(self.name)(self.runtime)
-        self._built: dict[tuple[Any, ...], Network] = {}
+        self._built: dict[str, Network] = {}
 
     @abstractmethod
     def tiny(self, *, classes: int, height: int, width: int) -> Any:
@@ -57,26 +59,19 @@ class FrameworkHooks(ABC):
     def uncounted(self, *, classes: int, height: int, width: int) -> Any:
         """A network that computes something that has no count."""
 
-    @property
-    @abstractmethod
-    def uncounted_name(self) -> str:
-        """A pattern of what `uncounted` computes, as the refusal names it."""
-
     def build(self, name: str, height: int = SIDE, width: int = SIDE, classes: int = 2) -> Network:
         """A new network: one of the registry, or one of those above by the method's name."""
-        known = name in registry.networks()
-        builder = (
-            registry.load_builder(registry.network(name), self.name)
-            if known
-            else getattr(self, name)
-        )
-        return self.backend.build(builder, classes=classes, height=height, width=width)
+        size = {"classes": classes, "height": height, "width": width}
+        if name in registry.networks():
+            return registry.build(self.backend, name, **size)
+        return self.backend.build(getattr(self, name), **size)
 
-    def network(self, *which: Any) -> Network:
-        """The network of `build` that all tests share."""
-        if which not in self._built:
-            self._built[which] = self.build(*which)
-        return self._built[which]
+    def network(self, name: str) -> Network:
+        """The network that all tests share: 64 × `width` from the registry, "tiny" 64 × 64."""
+        if name not in self._built:
+            width = self.width if name in registry.networks() else SIDE
+            self._built[name] = self.build(name, SIDE, width)
+        return self._built[name]
 
     def started(self, name: str = "tiny", classes: int = 2) -> Network:
         """A new network with its starting weights."""

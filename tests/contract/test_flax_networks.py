@@ -26,8 +26,9 @@ from tests.contract.hooks import SIDE, load
 NAMES = tuple(name for name, entry in registry.networks().items() if entry.implements("flax"))
 
 
-def _shared(name: str, side: int = SIDE) -> FlaxNetwork:
-    network = load("flax").network(name, side, side)
+def _network(name: str, side: int = 0) -> FlaxNetwork:
+    flax = load("flax")
+    network = flax.build(name, side, side) if side else flax.network(name)
     assert isinstance(network, FlaxNetwork)
     return network
 
@@ -71,7 +72,7 @@ def _flops_without_padding(operation: Operation) -> int:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_xla_counts_the_same_convolutions(name: str) -> None:
-    network = _shared(name, 256)
+    network = _network(name, 256)
     operations = network.operations()
     assert operations[-1].output_size == (256, 256, 2)
     image = jax.ShapeDtypeStruct((1, 256, 256, 1), jnp.float32)
@@ -177,7 +178,7 @@ def _without_gradient(network: FlaxNetwork) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 def test_every_weight_reaches_the_loss(name: str) -> None:
     """On the traced gradients: to compile them takes half a minute per network."""
-    assert _without_gradient(_shared(name)) == []
+    assert _without_gradient(_network(name)) == []
 
 
 def test_a_weight_that_reaches_no_loss_is_found() -> None:
@@ -191,7 +192,7 @@ def test_a_weight_that_reaches_no_loss_is_found() -> None:
 
 def test_compilations_are_seen() -> None:
     images, _ = references.batch(1)
-    query = load("flax").network("tiny", SIDE, SIDE).prepare(images, plan="aot", quantity="forward")
+    query = load("flax").network("tiny").prepare(images, plan="aot", quantity="forward")
     before = query.compilations()
     jax.jit(lambda x: x * 3.25 - 1)(images)
     assert query.compilations() == before + 1

@@ -48,7 +48,7 @@ HE_NORMAL = {"unet": _blocks(4), "rfbsnet": {f"deep.{kernel}" for kernel in _blo
     "name", [name for name in NAMES if registry.network(name).card.published is not None]
 )
 def test_the_blocks_of_the_u_nets_start_he_normal_and_nothing_else(name: str) -> None:
-    specs = load("torch").network(name, SIDE, SIDE).weight_specs()
+    specs = load("torch").network(name).weight_specs()
     # One value of each tells which rule drew it; tests/unit/test_weights.py has their spreads.
     kernels = [replace(spec, shape=(1, 1)) for spec in specs if spec.name.endswith(".kernel")]
     plain = initial_values(kernels, 0)
@@ -65,9 +65,9 @@ def test_weights_without_a_canonical_name_are_unsupported() -> None:
 
 @pytest.mark.slow
 def test_compiled_plan_compiles_once() -> None:
-    network = load("torch").network("fast_scnn", SIDE, SIDE)
+    network = load("torch").network("fast_scnn")
     network.set_weights(references.trained_like(network.weight_specs()))
-    images, _ = references.batch(1)
+    images, _ = references.batch(1, SIDE, 2 * SIDE)
     inference = network.prepare(images, plan="compile", quantity="forward")
     inference.launch()
     assert inference.compilations() == 1
