@@ -49,7 +49,7 @@ _OUT_OF_MEMORY = (
     "cuda_error_out_of_memory",
 )
 
-# After these the CUDA context is lost: every later call in the process fails, with the same error or
+# After these the CUDA context is lost: every later call in the process fails, with this error or
 # another.
 _STICKY = (
     "illegal memory access",
