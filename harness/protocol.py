@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backends.errors import SizeError, require_size
+from backends import plans
+from backends.errors import BackendError, SizeError, require_size
 from harness import registry
 from harness.errors import UsageError
 from harness.registry import check_name
@@ -210,18 +211,17 @@ def _check_names(protocol: Protocol) -> None:
     for name in protocol.grid.backends:
         registry.backend(name)
     exact = [("networks", name, registry.network_name(name)) for name in protocol.networks]
-    plans = protocol.measuring.plans
-    exact += [("measuring.plans", name, registry.backend(name)) for name in plans]
+    chosen = protocol.measuring.plans
+    exact += [("measuring.plans", name, registry.backend(name)) for name in chosen]
     for table, name, known in exact:
         if name != known:
             raise UsageError(f"{table}: {name!r} is called {known!r} here.")
-    for backend, keys in plans.items():
-        known = registry.plan_keys()
+    for backend, keys in chosen.items():
         for key in keys:
-            if key not in known:
-                raise UsageError(
-                    f"measuring.plans.{backend}: unknown plan {key!r}; {_nearest(key, known)}"
-                )
+            try:
+                plans.require(key, plans.PLANS.get(backend, ()))
+            except BackendError as error:
+                raise UsageError(f"measuring.plans.{backend}: {error}") from None
 
 
 def _nearest(value: str, known: Sequence[str]) -> str:

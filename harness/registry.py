@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 BACKENDS_FOLDER = Path(backends.__file__).parent
 ENTRY_POINT_GROUP = "fetalbench.architectures"
 NAME_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-PLAN_KEY = re.compile(r"\bPlan\(\s*key=\"([^\"]+)\"")
 
 # What people call the frameworks, beside the names of our files. The Keras rows with another
 # engine are served by the one Keras file.
@@ -178,17 +177,6 @@ def network(name: str) -> NetworkEntry:
 def backend(name: str) -> str:
     """The name of a backend, aliases resolved. Raises `UsageError` with the nearest name."""
     return _resolve(BACKEND_ALIASES.get(name.lower(), name), backend_names(), "backend")
-
-
-@cache
-def plan_keys() -> tuple[str, ...]:
-    """Keys of the execution plans of all backends, read from their sources.
-
-    Which of them a backend has on a device is known only where its framework is imported; this is
-    enough to refuse a misspelling before anything is trained.
-    """
-    sources = (path.read_text(encoding="utf-8") for path in sorted(BACKENDS_FOLDER.glob("*.py")))
-    return tuple(sorted({key for text in sources for key in PLAN_KEY.findall(text)}))
 
 
 def _resolve(name: str, known: Iterable[str], what: str) -> str:

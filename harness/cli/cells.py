@@ -10,6 +10,7 @@ from typing import Any
 
 import typer
 
+from backends.weights import require_weights_file
 from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
@@ -23,7 +24,6 @@ from harness.run.grid import PlannedCell
 from harness.run.grid import plan as make_plan
 from harness.run.runner import Request, choose_device, execute
 from harness.run.supervisor import Faulty, Interrupted
-from harness.worker.weights import require_weights_file
 
 
 def run_cells(

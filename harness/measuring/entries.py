@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from backends.contract import Array, Network, Plan
+from backends.contract import Array, Network
+from backends.plans import Plan
 from backends.weights import read_weights
 from harness.jobs.job import Job
 from harness.measuring import gates

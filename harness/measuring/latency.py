@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from backends.contract import Array, Network, Plan
+from backends.contract import Array, Network
 from backends.errors import BackendError, Unsupported, is_out_of_memory
+from backends.plans import Plan
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
 from harness.measuring.machine import OtherLoad

@@ -267,11 +267,31 @@ def test_peak_is_measured_or_left_out():
     assert 1e8 < probes.peak_by_numpy() < 1e14
 
     class Silent(fakes.FakeBackend):
-        def multiply(self, *args, **options):
+        def product_seconds(self, *args, **options):
             raise Unsupported(f"{len(args)} {len(options)}")
 
     assert probes.peak_flops(Silent(Runtime()), ["fake"], "cuda") == {}
     assert probes.peak_flops(Silent(Runtime()), ["fake"], "cpu")["fake"] == probes.peak_by_numpy()
+
+
+def test_the_peak_of_a_gpu_is_that_of_its_tensor_cores_and_not_of_its_launches():
+    gpu = fakes.FakeGpu()
+    peak = probes.peak_flops(gpu, ["fake"], "cuda")["fake"]
+    assert peak == pytest.approx(gpu.FLOPS, rel=0.01)
+    # A product of the size that does for a CPU would have called honest figures impossible.
+    small = 2 * 1024**3 / gpu.product_seconds(1024, plan="fake", products=1)
+    unet = 101.6e9
+    honest_ms, impossible_ms = 1e3 * unet / (0.6 * gpu.FLOPS), 1e3 * unet / (3 * gpu.FLOPS)
+    assert gates.faster_than_the_device(int(unet), 1, honest_ms, small)
+    assert gates.faster_than_the_device(int(unet), 1, honest_ms, peak) is None
+    assert gates.faster_than_products(int(unet), 1, honest_ms, peak) is None
+    assert "not done" in (gates.faster_than_the_device(int(unet), 1, impossible_ms, peak) or "")
+
+
+def test_a_small_card_is_measured_with_smaller_matrices():
+    gpu = fakes.FakeGpu(memory_bytes=3 * 4 * 4096**2)
+    peak = probes.peak_flops(gpu, ["fake"], "cuda")["fake"]
+    assert peak == pytest.approx(gpu.FLOPS, rel=0.01)
 
 
 def test_growth_gates_allow_five_per_cent():

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from backends.contract import WeightSpec
 from backends.errors import WeightsError
-from backends.weights import initial_value, initial_values, read_weights
+from backends.weights import initial_value, initial_values, read_weights, require_weights_file
 
 SPEC = WeightSpec(name="head.kernel", shape=(1, 1, 2, 2), trainable=True)
 
@@ -60,3 +61,37 @@ def test_a_start_hangs_on_seed_and_name_alone() -> None:
 def test_what_is_no_kernel_starts_neutral(own: str, start: int) -> None:
     spec = WeightSpec(name=f"a.{own}", shape=(3,), trainable=True)
     assert initial_value(spec, 0, ("*",)).tolist() == [start] * 3
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "no such file; train first or name another"),
+        (b"", "not a safetensors file"),
+        (b"no safetensors file", "not a safetensors file"),
+        (save({"a": np.zeros(9, np.float32)})[:-4], "not a safetensors file"),
+        (save({}), "holds no weights"),
+    ],
+    ids=["missing", "empty", "text", "cut off", "no tensor"],
+)
+def test_a_file_that_holds_no_weights_is_refused(
+    tmp_path: Path, content: bytes | None, sentence: str
+) -> None:
+    path = tmp_path / "net.safetensors"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(WeightsError, match=sentence) as caught:
+        require_weights_file(path)
+    assert str(caught.value).startswith(str(path))
+    assert caught.value.exit_code == 3
+
+
+def test_a_folder_is_not_a_weights_file(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match=r"cannot be read|not a safetensors file"):
+        require_weights_file(tmp_path)
+
+
+def test_a_weights_file_is_let_through(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    path.write_bytes(save({"a": np.zeros(9, np.float32)}))
+    require_weights_file(path)
