@@ -321,3 +321,12 @@ class Backend(ABC):
         learns what the device can do and whether "float32" is TF32. Raises as `prepare` does.
         """
         raise Unsupported(f"Backend {self.name!r} offers no matrix product to probe {plan!r} with.")
+
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        """Seconds of `products` products of size × size matrices on the device, one after another.
+
+        In the precision of the plan, on random values that lie on the device, never simplified;
+        timed by the device, or by the host from an idle device to an idle one. Transfers and
+        compilation are not in it. Raises as `prepare` does.
+        """
+        raise Unsupported(f"Backend {self.name!r} offers no products of {size} to time {plan!r}.")

@@ -65,6 +65,29 @@ _OUT_OF_MEMORY = (
     "bad_alloc",
     "bad allocation",
     "oom when allocating",
+    # cuDNN's and cuBLAS's workspaces, asked for behind the framework's allocator.
+    "status_alloc_failed",
+    "cuda_error_out_of_memory",
+)
+
+# After these the CUDA context is lost: every later call in the process fails, with this error or
+# another.
+_STICKY = (
+    "illegal memory access",
+    "illegal_address",
+    "device-side assert",
+    "unspecified launch failure",
+    "launch_failed",
+    "misaligned address",
+    "misaligned_address",
+    "illegal instruction",
+    "hardware stack error",
+    "invalid program counter",
+    "ecc error",
+    "ecc_uncorrectable",
+    "status_execution_failed",
+    "status_mapping_error",
+    "fell off the bus",
 )
 
 
@@ -74,6 +97,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = f"{type(error).__name__} {error}".lower()
     return any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
+def is_sticky(error: BaseException) -> bool:
+    """Whether an error of any framework says that this process has lost the device for good."""
+    text = f"{type(error).__name__} {error}".lower()
+    return any(phrase in text for phrase in _STICKY)
 
 
 def require_size(height: int, width: int, *, multiple: int = 64) -> None:

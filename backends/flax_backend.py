@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from importlib.metadata import version
+from time import perf_counter
 from typing import Any
 
 # Before JAX starts its client: take memory as needed, so that peaks can be measured.
@@ -75,6 +76,20 @@ class FlaxBackend(Backend):
         with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
             product = _multiply(jnp.asarray(left, dtype), jnp.asarray(right, dtype), repeats)
         return np.asarray(product, np.float32)
+
+    @override
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        precision = plan_of(plan).precision
+        dtype = precision if precision in REDUCED else "float32"
+        left, right = (
+            (jax.random.normal(jax.random.key(seed), (size, size)) / size**0.5).astype(dtype)
+            for seed in (0, 1)
+        )
+        with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
+            jax.block_until_ready(_multiply(left, right, 1))
+            begin = perf_counter()
+            jax.block_until_ready(_multiply(left, right, products))
+            return perf_counter() - begin
 
     @override
     def versions(self) -> dict[str, str]:

@@ -13,6 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import keras
@@ -275,3 +276,25 @@ class KerasBackend(Backend):
         for _ in range(repeats):
             product = keras.ops.matmul(product, factor)
         return to_numpy(keras.ops.cast(product, "float32"))
+
+    @override
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        precision = require(plan, PLANS[NAME], self._device).precision
+        if TENSORFLOW:
+            tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+        dtype = "float32" if precision == "tf32" else precision
+        left, right = (
+            keras.ops.cast(keras.random.normal((size, size), stddev=size**-0.5, seed=seed), dtype)
+            for seed in (0, 1)
+        )
+
+        def work(count: int) -> float:
+            begin, product = perf_counter(), left
+            for _ in range(count):
+                product = keras.ops.matmul(product, right)
+            # One value on the host: there when the device has finished all of them.
+            to_numpy(keras.ops.cast(product[0, 0], "float32"))
+            return perf_counter() - begin
+
+        work(1)
+        return work(products)

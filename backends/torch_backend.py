@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import partial
+from time import perf_counter
 from typing import Any, ClassVar
 
 import torch
@@ -85,3 +86,28 @@ class TorchBackend(Backend):
         with torch.inference_mode():
             first, second = (torch.tensor(side, device=self._device) for side in (left, right))
             return matrix_product(first, second, precision, repeats).cpu().numpy()
+
+    @override
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        precision = require(plan, PLANS["torch"], self._device.type).precision
+        with torch.inference_mode():
+            dtype = getattr(torch, "float32" if precision == "tf32" else precision)
+            # Of this spread a product keeps the size of the values.
+            left, right = (
+                (torch.randn(size, size, device=self._device) / size**0.5).to(dtype)
+                for _ in range(2)
+            )
+            matrix_product(left, right, precision, 1)
+            return self._seconds(lambda: matrix_product(left, right, precision, products))
+
+    def _seconds(self, work: Callable[[], Any]) -> float:
+        if self._device.type != "cuda":
+            begin = perf_counter()
+            work()
+            return perf_counter() - begin
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        torch.cuda.synchronize(self._device)
+        return begin.elapsed_time(end) / 1e3

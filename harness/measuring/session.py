@@ -103,11 +103,12 @@ def _watched(
         found = measure(network, images, plan=plan, quantity=quantity, batch=batch, setting=setting)
     if watch is None:
         return found
+    state = watch.judged(found.window_ns)
     if found.status == "ok":
-        reasons = (*watch.reasons(), *_other_arithmetic(backend, plan))
+        reasons = (*state.reasons, *_other_arithmetic(backend, plan))
         found = replace(found, status="invalid" if reasons else "ok", reasons=reasons)
-    remarks = (*found.remarks, *watch.remarks())
-    return replace(found, doubts=(*found.doubts, *watch.doubts()), remarks=remarks)
+    remarks = (*found.remarks, *state.remarks)
+    return replace(found, doubts=(*found.doubts, *state.doubts), remarks=remarks)
 
 
 def _other_arithmetic(backend: Backend, plan: Plan) -> tuple[str, ...]:

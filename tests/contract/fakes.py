@@ -277,6 +277,31 @@ class FakeBackend(Backend):
             left = left @ right
         return left
 
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        left = np.random.default_rng(0).standard_normal((size, size), np.float32) / size**0.5
+        begin = time.perf_counter()
+        self.multiply(left, left, plan=plan, repeats=products)
+        return time.perf_counter() - begin
+
+
+class FakeGpu(FakeBackend):
+    """A card with tensor cores: every kernel costs its launch, whatever it computes.
+
+    Its time is computed and not slept: 800 TFLOP/s and 20 µs.
+    """
+
+    FLOPS, LAUNCH_S = 800e12, 20e-6
+
+    def __init__(self, *, memory_bytes: float = 80e9) -> None:
+        super().__init__(Runtime())
+        self.memory_bytes = memory_bytes
+
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        assert plan == PLAN.key
+        if 3 * 4 * size**2 > self.memory_bytes:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 256.00 MiB.")
+        return products * max(self.LAUNCH_S, 2 * size**3 / self.FLOPS)
+
 
 def _tf32(values: Array) -> Array:
     """Ten bits of a fraction are kept."""
