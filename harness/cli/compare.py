@@ -9,7 +9,11 @@ import typer
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
 from harness.errors import UsageError
 
-COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict")
+COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "family_ci_low")
+COLUMNS += ("family_ci_high", "t_p", "sign_flip_p", "wilcoxon_p", "p", "p_holm", "verdict")
+
+# Finer than any test set can tell; a smaller margin was meant as a fraction.
+LEAST_POINTS = 0.05
 
 
 def compare(
@@ -24,11 +28,14 @@ def compare(
     alpha: Annotated[float, typer.Option("--alpha", help="Family-wise error.")] = 0.05,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Half-width of equivalence, in the metric's unit (0.005)."),
+        typer.Option("--margin", help="Half-width of equivalence: points (0.5), for HD95 mm."),
     ] = None,
     over: Annotated[
         str,
-        typer.Option("--over", help="Slices: brain, or all. Default: the metric's own."),
+        typer.Option(
+            "--over",
+            help="Slices: brain, alarms (these and false alarms), or all. Default: the metric's.",
+        ),
     ] = "",
     dataset: Annotated[str, typer.Option("--dataset", help="Name or start of the hash.")] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="Name or start of the hash.")] = "",
@@ -46,14 +53,16 @@ def compare(
         declared_backends,
         lost_seeds_notes,
         slice_table,
+        trainings,
+        trainings_by_network,
     )
     from harness.records.store import load_records
     from harness.statistics.comparison import compare as compare_scores
 
     if between not in ("network", "backend"):
         raise UsageError(f"--between {between!r}: expected network or backend.")
-    if over not in ("", "brain", "all"):
-        raise UsageError(f"--over {over!r}: expected brain or all.")
+    if over not in ("", "brain", "alarms", "all"):
+        raise UsageError(f"--over {over!r}: expected brain, alarms or all.")
     stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
     comparison = compare_scores(
         slice_table(stored),
@@ -62,8 +71,9 @@ def compare(
         between=between,
         over=over or None,
         alpha=alpha,
-        margin=margin,
+        margin=_in_unit(margin, metric),
         contestants=declared(stored) if between == "network" else declared_backends(stored),
+        trainings=trainings(stored) if between == "network" else trainings_by_network(stored),
     )
     rows = comparison.standing_rows() if standings else comparison.rows()
     if as_csv:
@@ -76,6 +86,21 @@ def compare(
         _print_pairs(rows, comparison, between)
         for note in lost_seeds_notes(stored):
             typer.echo(f"Note: {note}")
+
+
+def _in_unit(margin: float | None, metric: str) -> float | None:
+    """A margin in points, for distances in mm, as the statistics take it."""
+    from harness.metrics import metric_named
+
+    chosen = metric_named(metric)
+    if margin is None or not chosen.higher_is_better:
+        return margin
+    if 0 < margin < LEAST_POINTS:
+        raise UsageError(
+            f"--margin {margin:g} is in points of {chosen.title} and less than {LEAST_POINTS:g}; "
+            "half a point is --margin 0.5."
+        )
+    return margin / 100
 
 
 def _print_pairs(rows: list[dict[str, Any]], comparison: Any, between: str) -> None:

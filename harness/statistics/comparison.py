@@ -11,6 +11,7 @@ import pandas as pd
 from harness.errors import DataError, UsageError
 from harness.metrics import check_values, quartiles
 from harness.metrics.catalogue import Metric, Over, metric_named
+from harness.records.schema import Training
 from harness.statistics.intervals import mean_interval
 from harness.statistics.multiplicity import DesignLimit, design_limit
 from harness.statistics.pairing import PairedScores, over_seeds, pair_scores, scores_of
@@ -19,7 +20,6 @@ from harness.statistics.paper import PAPER_SETS
 from harness.statistics.ranks import rank_bounds, ranking, tiers
 from harness.statistics.results import Between, Comparison, Family, Pair, Standing
 from harness.statistics.spread import FEW_SEEDS, seed_spread
-from harness.statistics.verdicts import Training
 
 Trainings = Mapping[str, Mapping[str, Training]]
 """How long each contestant was trained, by family (backend) and contestant (network)"""

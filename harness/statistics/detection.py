@@ -35,7 +35,9 @@ def detection(slices: pd.DataFrame, *, level: float = 0.95) -> Detection:
     for column in ("network", "backend", "set"):
         if column in slices and slices[column].nunique() > 1:
             names = ", ".join(sorted(map(str, slices[column].unique())))
-            raise DataError(f"the slices of {names} cannot share one sensitivity; pass one {column}")
+            raise DataError(
+                f"the slices of {names} cannot share one sensitivity; pass one {column}"
+            )
     if slices.empty:
         raise DataError("there is no slice to detect a brain in")
     seeds = slices["seed"].nunique() if "seed" in slices else 1

@@ -1,7 +1,7 @@
 """The rule: what a difference must pass before one network is called better than another.
 
 No single test of few differences keeps its level when they are skewed or when a few subjects fail:
-Student's t takes them for normal, the sign-flip test and Wilcoxon's for symmetric. So four tests
+Student's t takes them for normal, the sign-flip test and Wilcoxon's for symmetric. So all three
 must agree, and the difference must be larger than failures could undo that so few subjects need not
 have shown. docs/statistics.md has the error rates with and without.
 """
@@ -10,14 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-
-from harness.statistics.hierarchy import (
-    ENOUGH_SEEDS,
-    HierarchicalT,
-    bootstrap_t,
-    hierarchical_t,
-)
+from harness.statistics.hierarchy import ENOUGH_SEEDS, HierarchicalT, hierarchical_t
 from harness.statistics.multiplicity import holm
 from harness.statistics.paired import (
     Floats,
@@ -27,7 +20,6 @@ from harness.statistics.paired import (
     sign_flip,
     wilcoxon,
 )
-from harness.statistics.proportions import unseen_share
 
 
 @dataclass(frozen=True)
@@ -41,7 +33,6 @@ class Evidence:
     t_test: PairedT
     sign_flip: Permutation
     wilcoxon: Permutation
-    bootstrap_t_p: float
     over_seeds: HierarchicalT | None
 
     @property
@@ -51,7 +42,6 @@ class Evidence:
             "t": self.t_test.p,
             "sign-flip": self.sign_flip.p,
             "Wilcoxon": self.wilcoxon.p,
-            "bootstrap-t": self.bootstrap_t_p,
         }
         if self.over_seeds:
             found["t over seeds and subjects"] = self.over_seeds.p
@@ -71,7 +61,6 @@ def gather(a: Floats, b: Floats, *, level: float, seed: int) -> Evidence:
         paired_t(differences, level),
         sign_flip(differences, seed),
         wilcoxon(differences, seed),
-        bootstrap_t(a, b, seed),
         hierarchical_t(a, b, level) if many else None,
     )
 
@@ -85,28 +74,3 @@ def adjusted(family: list[Evidence | None]) -> list[dict[str, float]]:
         {name: p for name, column in columns.items() if (p := column[index]) is not None}
         for index in range(len(family))
     ]
-
-
-@dataclass(frozen=True)
-class Guard:
-    """Could failures that these subjects do not show undo the difference?
-
-    `share` of all subjects may fail although none of these did (at the risk alpha), and a failure
-    costs `loss`: what the metric says, or the largest deviation of a subject from its pair's mean
-    in the family if that is more. A difference up to `least` = share × loss is not claimed.
-    """
-
-    share: float
-    loss: float
-    least: float
-
-
-def guard(family: list[Floats], assumed_loss: float | None, alpha: float) -> Guard:
-    """The guard of a family, from each pair's differences (subjects,); `assumed_loss` may be None.
-
-    One failure seen in any network is taken as a failure that any other may have too.
-    """
-    seen = max((float(np.abs(d - d.mean()).max()) for d in family if len(d)), default=0.0)
-    loss = max(assumed_loss or 0.0, seen)
-    share = unseen_share(max((len(d) for d in family), default=0), alpha)
-    return Guard(share, loss, share * loss)

@@ -9,7 +9,9 @@ from itertools import combinations
 import numpy as np
 
 from harness.metrics.catalogue import Metric
-from harness.statistics.evidence import Evidence, Guard, adjusted, gather, guard
+from harness.records.schema import Training
+from harness.statistics.evidence import Evidence, adjusted, gather
+from harness.statistics.guard import Guard, guard, largest_deviation
 from harness.statistics.hierarchy import hierarchical_t
 from harness.statistics.intervals import Interval, mean_interval
 from harness.statistics.multiplicity import DesignLimit
@@ -20,7 +22,6 @@ from harness.statistics.results import Pair
 from harness.statistics.sentences import sentence
 from harness.statistics.verdicts import (
     Decision,
-    Training,
     decide,
     inside_margin,
     unequal_training,
@@ -76,7 +77,8 @@ def compare_pairs(
     tested = [_test(a, b, scores, terms) for a, b in combinations(names, 2)]
     p_holm = adjusted([each.evidence for each in tested])
     guarded = guard(
-        [each.differences for each in tested if each.evidence],
+        largest_deviation([each.differences for each in tested if each.evidence]),
+        terms.design.subjects,
         terms.metric.failure_loss,
         terms.design.alpha,
     )

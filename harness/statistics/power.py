@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy.special import nctdtr
 
+from harness.statistics.guard import GUARD_RISK
 from harness.statistics.paired import least_sign_flip_p, t_quantile
 from harness.statistics.proportions import unseen_share
 
@@ -52,7 +53,7 @@ def subjects_to_decide(
 
     `difference`, `spread` (standard deviation between subjects) and `loss` (of a failed subject)
     are in one unit. It takes the t-test at Holm's first step, the least p of the sign-flip test and
-    the guard against unseen failures; the other tests of the rule ask for a few subjects more.
+    the guard against unseen failures.
     """
     if spread <= 0 or difference == 0:
         return None
@@ -61,7 +62,7 @@ def subjects_to_decide(
     def enough(subjects: int) -> bool:
         return (
             least_sign_flip_p(subjects) <= level
-            and unseen_share(subjects, alpha) * loss < abs(difference)
+            and unseen_share(subjects, GUARD_RISK * alpha) * loss < abs(difference)
             and t_power(effect, subjects, level) >= power
         )
 

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from harness.errors import UsageError
 from harness.metrics.aggregation import Quartiles
 from harness.metrics.catalogue import Over
-from harness.statistics.evidence import Evidence, Guard
+from harness.statistics.evidence import Evidence
+from harness.statistics.guard import Guard
 from harness.statistics.intervals import Interval
 from harness.statistics.multiplicity import DesignLimit
 from harness.statistics.paper import PaperTest
@@ -22,7 +23,6 @@ TEST_KEYS = {
     "t": "t",
     "sign_flip": "sign-flip",
     "wilcoxon": "Wilcoxon",
-    "bootstrap_t": "bootstrap-t",
     "seeds_t": "t over seeds and subjects",
 }
 

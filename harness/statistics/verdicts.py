@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from harness.metrics.catalogue import Metric
-from harness.statistics.evidence import Guard
+from harness.records.schema import Training
+from harness.statistics.guard import Guard
 from harness.statistics.hierarchy import ENOUGH_SEEDS
 from harness.statistics.intervals import Interval
 from harness.statistics.multiplicity import DesignLimit
@@ -20,20 +22,6 @@ OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 FAR_MARGINS = 10
 """A subject that differs by more margins than this is "far outside": 5 points of Dice"""
-
-
-@dataclass(frozen=True)
-class Training:
-    """How long a contestant was trained: what must be equal for a difference to be the network's."""
-
-    epochs: int
-    steps: int
-
-    @property
-    def text(self) -> str:
-        """`4 epochs, 220 steps`."""
-        epochs = f"{self.epochs} epoch{'' if self.epochs == 1 else 's'}"
-        return f"{epochs}, {self.steps:,} step{'' if self.steps == 1 else 's'}"
 
 
 @dataclass(frozen=True)
@@ -57,13 +45,18 @@ def inside_margin(interval: Interval | None, margin: float | None) -> bool:
     return -margin <= interval.low and interval.high <= margin
 
 
-def unequal_training(trainings: dict[str, Training | None]) -> str | None:
-    """How the trainings of two contestants differ, or None if they do not or are not known."""
-    known = [(name, training) for name, training in trainings.items() if training]
-    if len(known) < 2 or known[0][1] == known[1][1]:
+def unequal_training(trainings: Mapping[str, Training | None]) -> str | None:
+    """How the trainings of two contestants differ, or None if they do not or are not known.
+
+    Equal means the same epochs and the same steps.
+    """
+    known = {
+        name: (training.epochs, training.steps) for name, training in trainings.items() if training
+    }
+    if len(known) < 2 or len(set(known.values())) == 1:
         return None
-    (a, first), (b, second) = known
-    return f"their trainings were not equal ({a} {first.text}; {b} {second.text})"
+    shown = (f"{name} {epochs} epochs, {steps:,} steps" for name, (epochs, steps) in known.items())
+    return f"their trainings were not equal ({'; '.join(shown)})"
 
 
 def decide(
