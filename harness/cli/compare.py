@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
 from harness.errors import UsageError
+
+if TYPE_CHECKING:
+    from harness.records.store import StoredRecord
 
 COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "family_ci_low")
 COLUMNS += ("family_ci_high", "t_p", "sign_flip_p", "wilcoxon_p", "p", "p_holm", "verdict")
@@ -74,6 +77,7 @@ def compare(
         margin=_in_unit(margin, metric),
         contestants=declared(stored) if between == "network" else declared_backends(stored),
         trainings=trainings(stored) if between == "network" else trainings_by_network(stored),
+        nsd_tolerance_mm=_nsd_tolerance_mm(stored),
     )
     rows = comparison.standing_rows() if standings else comparison.rows()
     if as_csv:
@@ -86,6 +90,11 @@ def compare(
         _print_pairs(rows, comparison, between)
         for note in lost_seeds_notes(stored):
             typer.echo(f"Note: {note}")
+
+
+def _nsd_tolerance_mm(stored: list[StoredRecord]) -> float | None:
+    evaluation = stored[0].record.protocol.get("evaluation") if stored else None
+    return evaluation.get("nsd_tolerance_mm") if isinstance(evaluation, dict) else None
 
 
 def _in_unit(margin: float | None, metric: str) -> float | None:

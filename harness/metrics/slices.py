@@ -171,7 +171,8 @@ def score_slices(
             scores.append(asdict(slice_scores(mask, as_mask(prediction), spacing_mm, tolerance_mm)))
     except ValueError as error:
         raise DataError(f"each of the {len(rows)} slices needs one mask of each kind") from error
-    keys = rows[["set", "subject", "stack", "slice"]].reset_index(drop=True)
+    kept = ["set", "subject", "stack", "slice", "spacing_y_mm", "spacing_x_mm"]
+    keys = rows[kept].reset_index(drop=True)
     columns = list(SliceScores.__dataclass_fields__)
     table = pd.DataFrame(scores, columns=columns)
     fractions = [c for c in columns if c not in ("case", "brain_pixels", "predicted_pixels")]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.errors import DataError, UsageError
-from harness.metrics import check_values, quartiles
+from harness.metrics import check_values, coarse_tolerance, quartiles
 from harness.metrics.catalogue import Metric, Over, metric_named
 from harness.records.schema import Training
 from harness.statistics.intervals import mean_interval
@@ -36,6 +36,7 @@ def compare(
     margin: float | None = None,
     contestants: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
     trainings: Trainings | None = None,
+    nsd_tolerance_mm: float | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compare all pairs on one metric and set; one family per backend.
@@ -45,8 +46,9 @@ def compare(
     metric is meant; `margin` the half-width of equivalence in the metric's unit, by default half a
     point, for HD95 none. `contestants` declares the families, each one by its name or all alike:
     those without a record are undefined and still count. `trainings` says how long each was
-    trained: a pair whose trainings differ is undecided. `between="backend"` compares the frameworks
-    within each network instead. Intervals have the level 1 − alpha. The same frame and seed give
+    trained: a pair whose trainings differ is undecided. `nsd_tolerance_mm` is the protocol's: below
+    the pixel spacing NSD carries a note. `between="backend"` compares the frameworks within each
+    network instead. Intervals have the level 1 − alpha. The same frame and seed give
     the same answer. UsageError for an unknown metric or set or a margin out of bounds, DataError
     if the records do not belong together or hold impossible scores.
     """
@@ -55,7 +57,15 @@ def compare(
     _check(slices, chosen, set, alpha)
     within = "backend" if between == "network" else "network"
     settings = _Settings(
-        chosen, set, over or chosen.over, between, alpha, contestants, trainings or {}, seed
+        chosen,
+        set,
+        over or chosen.over,
+        between,
+        alpha,
+        contestants,
+        trainings or {},
+        nsd_tolerance_mm,
+        seed,
     )
     own = slices[slices["set"] == set]
     families = tuple(
@@ -63,6 +73,9 @@ def compare(
         for name in sorted(own[within].unique())
     )
     return Comparison(metric, set, settings.over, between, alpha, chosen.margin, families)
+
+
+SPACING = ["spacing_y_mm", "spacing_x_mm"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +87,7 @@ class _Settings:
     alpha: float
     contestants: Sequence[str] | Mapping[str, Sequence[str]] | None
     trainings: Trainings
+    nsd_tolerance_mm: float | None
     seed: int
 
     def declared(self, within: str) -> Sequence[str]:
@@ -208,6 +222,11 @@ def _notes(
     without = own["subject"].nunique() - design.subjects
     if without:
         notes.append(f"{without} subjects have no slice with brain and no part in these means")
+    tolerance = settings.nsd_tolerance_mm
+    if settings.metric.name == "nsd" and tolerance and {*SPACING} <= {*own.columns}:
+        sizes = own[SPACING].dropna().itertuples(index=False, name=None)
+        coarse = coarse_tolerance(sizes, tolerance)
+        notes += [coarse] if coarse else []
     if by_brain and by_brain[0][0] != standings[0].name:
         notes.append(
             f"without false alarms, over slices with brain alone, {by_brain[0][0]} would be first "

@@ -46,11 +46,20 @@ def test_failed_networks_and_seeds_are_counted_and_said(trio: Path) -> None:
 
 
 def test_margin_and_slices_can_be_chosen(trio: Path) -> None:
-    rows = json.loads(call(trio, "--json", "--margin", "0.9", "--over", "all").stdout)
+    rows = json.loads(call(trio, "--json", "--margin", "5", "--over", "all").stdout)
     pair = next(row for row in rows if (row["a"], row["b"]) == ("enet", "unet"))
     assert (pair["over"], pair["negligible"]) == ("all", True)
     plain = next(row for row in json.loads(call(trio, "--json").stdout) if row["b"] == "unet")
-    assert (plain["over"], plain["negligible"]) == ("brain", False)
+    assert (plain["over"], plain["negligible"]) == ("alarms", False)
     wrong = call(trio, "--over", "some")
     assert isinstance(wrong.exception, UsageError)
-    assert "expected brain or all" in str(wrong.exception)
+    assert "expected brain, alarms or all" in str(wrong.exception)
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"), [("0.005", "in points"), ("90", "at most 5.00 points")]
+)
+def test_a_margin_is_in_points_and_bounded(trio: Path, margin: str, said: str) -> None:
+    wrong = call(trio, "--margin", margin)
+    assert isinstance(wrong.exception, UsageError)
+    assert said in str(wrong.exception)
