@@ -196,9 +196,8 @@ def _both_p(a: Floats, b: Floats) -> tuple[float, float]:
 def ranks(rng: np.random.Generator, runs: int) -> None:
     """How often rank intervals hold the true ranks, of all networks and of each."""
     print(f"\n{runs} runs; 95 % intervals that hold the true rank, in %: each / all nine at once\n")
-    print(
-        "| subjects | step between networks | resampled | from the verdicts |\n|---:|---:|---:|---:|"
-    )
+    print("| subjects | step between networks | resampled | from the verdicts |")
+    print("|---:|---:|---:|---:|")
     names = [str(index) for index in range(NETWORKS)]
     for subjects in (12, 24):
         for step in (0.0, 0.005, 0.02):

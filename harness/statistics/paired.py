@@ -17,6 +17,7 @@ EXACT_UP_TO = 20
 RESAMPLES = 99_999
 """Random patterns above that; the least p is 1 / 100,000, so that 36 pairs can reach 0.001"""
 CHUNK = 10_000
+ROWS = 64
 
 ROUNDING = 1e-12
 
@@ -141,8 +142,12 @@ def sign_flip_p(differences: Floats, seed: int = 0) -> Floats:
     signs = _random_signs(count, seed)
     as_far = np.zeros(len(differences), dtype=np.int64)
     for start in range(0, RESAMPLES, CHUNK):
-        sums = signs[start : start + CHUNK].astype(np.float64) @ differences.T
-        as_far += np.count_nonzero(np.abs(sums) >= observed, axis=0)
+        drawn = signs[start : start + CHUNK].astype(np.float64)
+        # Some rows at a time, so that the table of sums stays in the processor's cache.
+        for row in range(0, len(differences), ROWS):
+            rows = slice(row, row + ROWS)
+            sums = np.abs(drawn @ differences[rows].T)
+            as_far[rows] += np.count_nonzero(sums >= observed[rows], axis=0)
     return (as_far + 1) / (RESAMPLES + 1)
 
 

@@ -336,9 +336,9 @@ def test_seeds_are_resampled_from_three_on() -> None:
     """A lead that one training out of three has alone is less sure than one that all three have."""
     rng = np.random.default_rng(20)
     subjects = rng.normal(0.8, 0.01, (20, 1))
-    lucky = subjects + [0.06, 0.0, 0.0]
-    steady = subjects + [0.02, 0.02, 0.02]
-    other = subjects + rng.normal(0, 0.005, (20, 1)) + [0.0, 0.0, 0.0]
+    lucky = subjects + np.array([0.07, -0.005, -0.005])
+    steady = subjects + np.full(3, 0.02)
+    other = subjects + rng.normal(0, 0.001, (20, 1)) + np.zeros(3)
     assert ranking([lucky, other], higher_is_better=True).first[0] < 0.9
     assert ranking([steady, other], higher_is_better=True).first[0] == 1
     assert ranking([lucky[:, :2], other[:, :2]], higher_is_better=True).first[0] == 1
