@@ -54,7 +54,7 @@ def compare(
     """
     chosen = metric_named(metric)
     chosen = chosen if margin is None else replace(chosen, margin=margin)
-    _check(slices, chosen, set, alpha)
+    _check(slices, chosen, set, over or chosen.over, alpha)
     within = "backend" if between == "network" else "network"
     settings = _Settings(
         chosen,
@@ -102,9 +102,9 @@ class _Settings:
         return 1 - self.alpha
 
 
-def _check(slices: pd.DataFrame, metric: Metric, set_name: str, alpha: float) -> None:
-    needed = {"network", "backend", "seed", "set", "subject", "stack", "slice"}
-    needed |= {"brain_pixels", "predicted_pixels", metric.name}
+def _check(slices: pd.DataFrame, metric: Metric, set_name: str, over: Over, alpha: float) -> None:
+    needed = {"network", "backend", "seed", "set", "subject", "stack", "slice", "brain_pixels"}
+    needed |= {metric.name, *(["predicted_pixels"] if over == "alarms" else [])}
     missing = sorted(needed - {str(column) for column in slices.columns})
     if missing:
         raise DataError(f"the table of slices lacks {', '.join(missing)}; evaluate again")
