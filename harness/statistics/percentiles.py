@@ -53,8 +53,8 @@ def effective_samples(series: Sequence[NDArray[np.number]], percentile: float = 
 
     `series` holds the samples (n,) of each process in the order of their queries. A query that
     follows a slow one is itself slow more often than chance: the count is divided by the
-    autocorrelation time of "slower than the percentile" within a process, summed over lags until
-    the first pair of lags that is not positive (Geyer 1992).
+    autocorrelation time of "slower than the percentile" within a process, summed over pairs of lags
+    until the first that is not above the standard error of no correlation (after Geyer 1992).
     """
     limit = np.quantile(np.concatenate(list(series)), percentile)
     over = [(np.asarray(each) > limit) - np.mean(np.asarray(each) > limit) for each in series]
@@ -65,7 +65,7 @@ def effective_samples(series: Sequence[NDArray[np.number]], percentile: float = 
     time = 1.0
     for lag in range(1, max(map(len, over)) - 1, 2):
         pair = sum(float(each[: -lag - k] @ each[lag + k :]) for each in over for k in (0, 1))
-        if pair <= 0:
+        if pair <= spread * np.sqrt(2 / total):
             break
         time += 2 * pair / spread
     return total / max(1.0, time)
