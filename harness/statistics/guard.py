@@ -1,8 +1,9 @@
 """The guard against failures that so few subjects need not have shown.
 
-If a network fails in 5 % of all subjects, 12 subjects show no failure more often than one; what is
-then seen is the network without its failures, and every test is sure of it. No test of the seen
-differences can know (Bahadur & Savage 1956), so a difference must exceed what failures could undo.
+If a network fails on 5 % of all subjects, 54 % of all samples of 12 subjects show no failure. They
+show the network without its failures, and every test is sure of what it sees. No test of the seen
+differences can know better (Bahadur & Savage 1956), so a difference must exceed what failures that
+stayed unseen could undo.
 """
 
 from __future__ import annotations
