@@ -159,7 +159,9 @@ def _pair(
         reason=decision.reason,
         caveats=decision.caveats,
         negligible=inside_margin(alone, metric.margin),
-        sentence=sentence(a, b, metric, difference, (alone, together), decision, raw, design),
+        sentence=sentence(
+            a, b, metric, difference, (alone, together), decision, raw, design, needed
+        ),
     )
 
 

@@ -17,11 +17,12 @@ def sentence(
     decision: Decision,
     p_values: dict[str, float],
     design: DesignLimit,
+    needed: int | None = None,
 ) -> str:
-    """One plain sentence, and a second that guards against a misreading.
+    """One plain sentence, and one that guards against a misreading.
 
     `intervals` are that of the pair alone and that adjusted for the family; `p_values` are those of
-    the tests by name, unadjusted.
+    the tests by name, unadjusted; `needed` subjects would decide, if it is more than there are.
     """
     verdict, reason = decision.verdict, decision.reason
     if verdict == "undefined" or difference is None:
@@ -46,6 +47,11 @@ def sentence(
     return (
         f"The data do not decide between {a} and {b} on {metric.title}: {reason} "
         f"({a} minus {b}: {shown}). This does not show that they are equal."
+        + (
+            f" About {needed} subjects would decide a true difference of this size."
+            if needed and needed > design.subjects
+            else ""
+        )
     )
 
 

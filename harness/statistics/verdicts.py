@@ -55,7 +55,10 @@ def unequal_training(trainings: Mapping[str, Training | None]) -> str | None:
     }
     if len(known) < 2 or len(set(known.values())) == 1:
         return None
-    shown = (f"{name} {epochs} epochs, {steps:,} steps" for name, (epochs, steps) in known.items())
+    shown = (
+        f"{name} {epochs} epoch{'' if epochs == 1 else 's'}, {steps:,} steps"
+        for name, (epochs, steps) in known.items()
+    )
     return f"their trainings were not equal ({'; '.join(shown)})"
 
 

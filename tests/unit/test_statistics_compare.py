@@ -160,6 +160,7 @@ def test_a_difference_that_failures_could_undo_is_not_claimed() -> None:
         if gap == 0.06:
             assert "cannot exclude that 24.4 % of all fail" in pair.reason
             assert pair.subjects_to_decide == 18
+            assert "About 18 subjects would decide" in pair.sentence
     assert verdicts == {0.06: "undecided", 0.08: "worse"}
 
 
@@ -184,7 +185,7 @@ def test_unequal_training_decides_nothing(three: pd.DataFrame) -> None:
     other = {"torch": {"fast": trained(4), "slow": trained(1)}}
     pair = only_pair(compare(three, trainings=other), "fast", "slow")
     assert pair.verdict == "undecided"
-    assert "not equal (fast 4 epochs, 220 steps; slow 1 epochs, 55 steps)" in pair.reason
+    assert "not equal (fast 4 epochs, 220 steps; slow 1 epoch, 55 steps)" in pair.reason
     assert "p < 0.001" in pair.reason
     half = {"torch": {"fast": trained(4)}}
     assert only_pair(compare(three, trainings=half), "fast", "slow").verdict == "worse"
