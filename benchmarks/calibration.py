@@ -202,7 +202,7 @@ def ranks(rng: np.random.Generator, runs: int) -> None:
     for subjects in (12, 24):
         for step in (0.0, 0.005, 0.02):
             held = np.zeros((2, 2))
-            true = competition_ranks(-step * np.arange(NETWORKS))
+            true = competition_ranks(-step * np.arange(NETWORKS, dtype=np.float64))
             scores = rng.normal(0, 0.03, (runs, subjects, NETWORKS)) - step * np.arange(NETWORKS)
             found = call(differences_of(scores))
             for run in range(runs):
