@@ -112,6 +112,7 @@ def _pair(
     differences, evidence = tested.differences, tested.evidence
     decision = Decision("undefined", tested.undefined or "")
     alone = together = detectable = needed = None
+    unequal = unequal_training({name: terms.trainings.get(name) for name in (a, b)})
     if evidence:
         alone, together = _intervals(tested, terms)
         spread = float(differences.std(ddof=1))
@@ -131,7 +132,7 @@ def _pair(
             metric,
             design,
             guarded,
-            unequal_training({name: terms.trainings.get(name) for name in (a, b)}),
+            unequal,
             (tested.a_scores.shape[1], tested.b_scores.shape[1]),
         )
     difference = float(differences.mean()) if len(differences) else None
@@ -160,7 +161,9 @@ def _pair(
         caveats=decision.caveats,
         negligible=inside_margin(alone, metric.margin),
         sentence=sentence(
-            a, b, metric, difference, (alone, together), decision, raw, design, needed
+            *(a, b, metric, difference, (alone, together), decision, raw, design),
+            # More subjects do not make trainings equal.
+            needed=None if unequal else needed,
         ),
     )
 
