@@ -21,7 +21,12 @@ from scipy.special import stdtr
 from benchmarks.nulls import NETWORKS, NULLS, Generator, resampled
 from harness.metrics.catalogue import FAILURE_LOSS, METRICS
 from harness.statistics.guard import guard
-from harness.statistics.hierarchy import hierarchical_t, resampled_over_seeds
+from harness.statistics.hierarchy import (
+    SeedVariance,
+    hierarchical_t,
+    pooled_seed_variance,
+    resampled_over_seeds,
+)
 from harness.statistics.intervals import Method, mean_interval
 from harness.statistics.latency import latency_ratio
 from harness.statistics.multiplicity import design_limit
@@ -182,15 +187,16 @@ def seeds(rng: np.random.Generator, runs: int) -> None:
                 trained = rng.normal(0, spread, (NETWORKS, 1, 3))
                 own = rng.normal(0, 1, (NETWORKS, subjects, 1))
                 scores = trained + own + rng.normal(0, 0.3, (NETWORKS, subjects, 3))
-                p = np.array([_both_p(scores[a], scores[b]) for a, b in PAIRS])
+                pooled = pooled_seed_variance(list(scores))
+                p = np.array([_both_p(scores[a], scores[b], pooled) for a, b in PAIRS])
                 wrong += holm_rejects(p.T).any(axis=1)
             cells = " | ".join(percent(share) for share in wrong / runs)
             print(f"| {subjects} | {spread:g} | {cells} |", flush=True)
 
 
-def _both_p(a: Floats, b: Floats) -> tuple[float, float]:
+def _both_p(a: Floats, b: Floats, pooled: SeedVariance | None) -> tuple[float, float]:
     over_subjects = paired_t((a - b).mean(axis=1)).p
-    return over_subjects, max(over_subjects, hierarchical_t(a, b).p)
+    return over_subjects, max(over_subjects, hierarchical_t(a, b, pooled=pooled).p)
 
 
 def ranks(rng: np.random.Generator, runs: int) -> None:

@@ -10,7 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness.statistics.hierarchy import ENOUGH_SEEDS, HierarchicalT, hierarchical_t
+from harness.statistics.hierarchy import (
+    ENOUGH_SEEDS,
+    HierarchicalT,
+    SeedVariance,
+    hierarchical_t,
+)
 from harness.statistics.multiplicity import holm
 from harness.statistics.paired import (
     Floats,
@@ -53,15 +58,20 @@ class Evidence:
         return max(self.by_test.values())
 
 
-def gather(a: Floats, b: Floats, *, level: float, seed: int) -> Evidence:
-    """All tests of `a` minus `b`, each (subjects, seeds); the subjects' differences need spread."""
+def gather(
+    a: Floats, b: Floats, *, level: float, seed: int, pooled: SeedVariance | None = None
+) -> Evidence:
+    """All tests of `a` minus `b`, each (subjects, seeds); the subjects' differences need spread.
+
+    `pooled` is the variance between trainings of the whole family.
+    """
     differences = a.mean(axis=1) - b.mean(axis=1)
     many = min(a.shape[1], b.shape[1]) >= ENOUGH_SEEDS
     return Evidence(
         paired_t(differences, level),
         sign_flip(differences, seed),
         wilcoxon(differences, seed),
-        hierarchical_t(a, b, level) if many else None,
+        hierarchical_t(a, b, level, pooled) if many else None,
     )
 
 

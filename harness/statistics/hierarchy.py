@@ -29,26 +29,53 @@ class HierarchicalT:
     interval: Interval
 
 
-def hierarchical_t(a: Floats, b: Floats, level: float = 0.95) -> HierarchicalT:
+@dataclass(frozen=True)
+class SeedVariance:
+    """Variance from training to training of a mean over subjects, with its degrees of freedom."""
+
+    variance: float
+    df: int
+
+
+def seed_variance(scores: Floats) -> SeedVariance:
+    """Of one contestant, from its scores (subjects, seeds)."""
+    means = scores.mean(axis=0)
+    return SeedVariance(float(means.var(ddof=1)), len(means) - 1)
+
+
+def pooled_seed_variance(family: Sequence[Floats]) -> SeedVariance | None:
+    """Of all contestants with enough seeds together; None if there is none."""
+    parts = [seed_variance(each) for each in family if each.shape[1] >= ENOUGH_SEEDS]
+    df = sum(part.df for part in parts)
+    return SeedVariance(sum(p.variance * p.df for p in parts) / df, df) if parts else None
+
+
+def hierarchical_t(
+    a: Floats, b: Floats, level: float = 0.95, pooled: SeedVariance | None = None
+) -> HierarchicalT:
     """The mean of `a` (subjects, seeds) minus that of `b`, over subjects and trainings.
 
-    Both need two seeds and two subjects at least, and some spread between subjects.
+    Both need two seeds and two subjects at least, and some spread between subjects. Three trainings
+    that happen to agree must not pass for a network that always trains alike: a contestant whose
+    variance is below that of its family (`pooled`) is given the family's.
     """
     difference = float(a.mean() - b.mean())
     subjects = a.mean(axis=1) - b.mean(axis=1)
-    parts = np.array([subjects.var(ddof=1) / len(subjects), *map(_seed_variance, (a, b))])
-    dfs = np.array([len(subjects) - 1, a.shape[1] - 1, b.shape[1] - 1])
-    error = float(np.sqrt(parts.sum()))
-    df = float(parts.sum() ** 2 / (parts**2 / dfs).sum())
+    parts = [float(subjects.var(ddof=1)) / len(subjects)]
+    dfs = [len(subjects) - 1]
+    for scores in (a, b):
+        found = seed_variance(scores)
+        if pooled and pooled.variance > found.variance:
+            found = pooled
+        parts.append(found.variance / scores.shape[1])
+        dfs.append(found.df)
+    total = sum(parts)
+    df = total**2 / sum(part**2 / each for part, each in zip(parts, dfs, strict=True))
+    error = float(np.sqrt(total))
     t = difference / error
     half = t_quantile(df, level) * error
     interval = Interval(difference - half, difference + half, "t", level)
     return HierarchicalT(t, df, float(2 * stdtr(df, -abs(t))), interval)
-
-
-def _seed_variance(scores: Floats) -> float:
-    """Variance of the mean over seeds, from the seeds' means over subjects."""
-    return float(scores.mean(axis=0).var(ddof=1)) / scores.shape[1]
 
 
 def resampled_over_seeds(scores: Sequence[Floats], resamples: int, seed: int) -> Floats:

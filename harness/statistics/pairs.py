@@ -12,7 +12,7 @@ from harness.metrics.catalogue import Metric
 from harness.records.schema import Training
 from harness.statistics.evidence import Evidence, adjusted, gather
 from harness.statistics.guard import Guard, guard, largest_deviation
-from harness.statistics.hierarchy import hierarchical_t
+from harness.statistics.hierarchy import SeedVariance, hierarchical_t, pooled_seed_variance
 from harness.statistics.intervals import Interval, mean_interval
 from harness.statistics.multiplicity import DesignLimit
 from harness.statistics.paired import Floats, why_undefined
@@ -60,6 +60,7 @@ class _Tested:
     undefined: str | None
     a_scores: Floats = field(default_factory=lambda: np.empty((0, 1)))
     b_scores: Floats = field(default_factory=lambda: np.empty((0, 1)))
+    pooled: SeedVariance | None = None
     evidence: Evidence | None = None
 
     @property
@@ -74,7 +75,8 @@ def compare_pairs(
     names: list[str], scores: Mapping[str, Floats], paper: PaperSlices, terms: Terms
 ) -> list[Pair]:
     """All pairs of `names`; `scores` (subjects, seeds) of those that have a record."""
-    tested = [_test(a, b, scores, terms) for a, b in combinations(names, 2)]
+    pooled = pooled_seed_variance(list(scores.values()))
+    tested = [_test(a, b, scores, pooled, terms) for a, b in combinations(names, 2)]
     p_holm = adjusted([each.evidence for each in tested])
     guarded = guard(
         largest_deviation([each.differences for each in tested if each.evidence]),
@@ -88,7 +90,9 @@ def compare_pairs(
     ]
 
 
-def _test(a: str, b: str, scores: Mapping[str, Floats], terms: Terms) -> _Tested:
+def _test(
+    a: str, b: str, scores: Mapping[str, Floats], pooled: SeedVariance | None, terms: Terms
+) -> _Tested:
     absent = [name for name in (a, b) if name not in scores]
     if absent:
         return _Tested(a, b, f"there is no record of {' and '.join(absent)}")
@@ -96,8 +100,8 @@ def _test(a: str, b: str, scores: Mapping[str, Floats], terms: Terms) -> _Tested
     undefined = why_undefined(pair.differences)
     if undefined:
         return _Tested(a, b, undefined, scores[a], scores[b])
-    evidence = gather(scores[a], scores[b], level=terms.level, seed=terms.seed)
-    return _Tested(a, b, None, scores[a], scores[b], evidence)
+    evidence = gather(scores[a], scores[b], level=terms.level, seed=terms.seed, pooled=pooled)
+    return _Tested(a, b, None, scores[a], scores[b], pooled, evidence)
 
 
 def _pair(
@@ -177,7 +181,7 @@ def _intervals(tested: _Tested, terms: Terms) -> tuple[Interval | None, Interval
         a, b = tested.a_scores, tested.b_scores
         return (
             tested.evidence.over_seeds.interval,
-            hierarchical_t(a, b, terms.family_level).interval,
+            hierarchical_t(a, b, terms.family_level, tested.pooled).interval,
         )
     # A bootstrap would need a hundred times the resamples for tails as far out as the family's.
     return (

@@ -15,7 +15,7 @@ from harness.metrics.contours import Contours, hausdorff_mm
 from harness.statistics.detection import detection
 from harness.statistics.evidence import gather
 from harness.statistics.guard import guard, largest_deviation
-from harness.statistics.hierarchy import hierarchical_t
+from harness.statistics.hierarchy import hierarchical_t, pooled_seed_variance
 from harness.statistics.multiplicity import design_limit
 from harness.statistics.pairs import Terms, compare_pairs
 from harness.statistics.proportions import proportion, subjects_to_exclude, unseen_share
@@ -71,6 +71,12 @@ def test_the_t_over_seeds_by_hand() -> None:
     assert found.df == pytest.approx(1.25**2 / (0.25**2 + 1))
     middle = (found.interval.low + found.interval.high) / 2
     assert middle == pytest.approx(3)
+    # The family's variance between trainings, (4/3 + 0) / 2 over 4 df, stands in for b's 0.
+    pooled = pooled_seed_variance([np.hstack([a, a[:, :1]]), np.zeros((2, 3)), b])
+    assert pooled is not None
+    assert (pooled.variance, pooled.df) == (pytest.approx(2 / 3), 4)
+    shared = hierarchical_t(a, b, pooled=pooled)
+    assert shared.t == pytest.approx(3 / np.sqrt(0.25 + 1.0 + 1 / 3))
 
 
 @pytest.mark.parametrize(
