@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+# How alike two names must be for one to be proposed for the other, from 0 to 1.
+ALIKE = 0.4
 
 
 class BackendError(Exception):
-    """A mistake that the user can mend; the text is one sentence with the remedy."""
+    """A mistake that the user can fix; the text is one sentence with the remedy."""
 
     exit_code: ClassVar[int] = 2
 
@@ -31,6 +38,20 @@ class MissingFramework(BackendError):
     """The framework of a backend is not installed."""
 
     exit_code = 4
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, else all of them."""
+    plain = {plain_name(candidate): candidate for candidate in known}
+    close = get_close_matches(plain_name(name), plain, n=1, cutoff=ALIKE)
+    if close:
+        return f"did you mean {plain[close[0]]!r}?"
+    return f"known are {', '.join(plain.values())}."
+
+
+def plain_name(name: str) -> str:
+    """A name without what people write differently: case and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
 # What allocators write, in lower case: the frameworks raise errors of unrelated classes.
@@ -88,5 +109,5 @@ def require_images(images: np.ndarray, height: int, width: int) -> None:
         raise SizeError(
             f"images have {images.shape[3]} channels, expected 1: convert them to greyscale."
         )
-    if images.dtype != np.float32:
+    if images.dtype != "float32":
         raise SizeError(f"images are {images.dtype}, expected float32: cast them.")

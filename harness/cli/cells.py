@@ -15,6 +15,7 @@ from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
 from harness.errors import EXIT_INTERRUPTED
+from harness.jobs.environment import DeviceChoice
 from harness.jobs.job import RUN_STAGES, Stage, StreamSettings
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
@@ -34,7 +35,7 @@ def run_cells(
     backends: Sequence[str],
     seeds: Sequence[int],
     results: Path,
-    device: str,
+    device: DeviceChoice,
     force: bool,
     stages: tuple[Stage, ...] = RUN_STAGES,
     weights: Path | None = None,

@@ -11,7 +11,6 @@ import pandas as pd
 from harness.errors import DataError, UsageError
 from harness.metrics import check_values, coarse_tolerance, quartiles
 from harness.metrics.catalogue import Metric, Over, metric_named
-from harness.records.schema import Training
 from harness.statistics.intervals import mean_interval
 from harness.statistics.multiplicity import DesignLimit, design_limit
 from harness.statistics.pairing import PairedScores, over_seeds, pair_scores, scores_of
@@ -20,6 +19,7 @@ from harness.statistics.paper import PAPER_SETS
 from harness.statistics.ranks import rank_bounds, ranking, tiers
 from harness.statistics.results import Between, Comparison, Family, Pair, Standing
 from harness.statistics.spread import FEW_SEEDS, seed_spread
+from harness.statistics.verdicts import Training
 
 Trainings = Mapping[str, Mapping[str, Training]]
 """How long each contestant was trained, by family (backend) and contestant (network)"""
@@ -75,7 +75,24 @@ def compare(
     return Comparison(metric, set, settings.over, between, alpha, chosen.margin, families)
 
 
+LEAST_POINTS = 0.05
 SPACING = ["spacing_y_mm", "spacing_x_mm"]
+
+
+def margin_in_unit(margin: float | None, metric: str) -> float | None:
+    """A margin as a user writes it, in points and for distances in mm, in the metric's own unit.
+
+    UsageError for a margin that is finer than any test set can tell: it was meant as a fraction.
+    """
+    chosen = metric_named(metric)
+    if margin is None or not chosen.higher_is_better:
+        return margin
+    if 0 < margin < LEAST_POINTS:
+        raise UsageError(
+            f"a margin of {margin:g} is in points of {chosen.title} and less than the "
+            f"{LEAST_POINTS:g} that a test set can tell; half a point is 0.5"
+        )
+    return margin / 100
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from itertools import combinations
 import numpy as np
 
 from harness.metrics.catalogue import Metric
-from harness.records.schema import Training
 from harness.statistics.evidence import Evidence, adjusted, gather
 from harness.statistics.guard import Guard, guard, largest_deviation
 from harness.statistics.hierarchy import SeedVariance, hierarchical_t, pooled_seed_variance
@@ -22,6 +21,7 @@ from harness.statistics.results import Pair
 from harness.statistics.sentences import sentence
 from harness.statistics.verdicts import (
     Decision,
+    Training,
     decide,
     inside_margin,
     unequal_training,

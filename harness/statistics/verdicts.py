@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 
 from harness.metrics.catalogue import Metric
-from harness.records.schema import Training
 from harness.statistics.guard import Guard
 from harness.statistics.hierarchy import ENOUGH_SEEDS
 from harness.statistics.intervals import Interval
@@ -22,6 +21,20 @@ OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
 
 FAR_MARGINS = 10
 """A subject that differs by more margins than this is "far outside": 5 points of Dice"""
+
+
+class Training(Protocol):
+    """How long a contestant was trained; a record's training is one."""
+
+    @property
+    def epochs(self) -> int:
+        """Times that it saw all training slices."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 
 from backends.weights import digest, read_arrays, to_bytes
-from harness.checks.workers import ProbeFault, probes
-from tests.conftest import ROOT, Fetalbench
+from harness.checks.clients import WorkerFault
+from harness.deploy.conversion import convert
+from tests.conftest import ROOT, Fetalbench, Workers
 
 NETWORK = "enet"  # convolutions of every kind, normalisation, PReLU
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def weights(worker: Workers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained-like canonical weights of the network."""
     path = tmp_path_factory.mktemp("weights") / "ours.safetensors"
     inputs = path.with_name("inputs.safetensors")
     inputs.write_bytes(to_bytes({"images": np.zeros((1, 64, 64, 1), np.float32)}))
     what = {"name": NETWORK, "height": 64, "width": 64, "seed": 0}
-    with probes(["torch"]) as (workers, _):
-        workers["torch"].ask("draw", **what, weights=path, inputs=inputs)
+    worker("torch").ask("draw", **what, weights=path, inputs=inputs)
     return path
 
 
@@ -40,22 +40,26 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_there_and_back(
-    fetalbench: Fetalbench, weights: Path, tmp_path: Path, backend: str, name: str
+    worker: Workers, weights: Path, tmp_path: Path, backend: str, name: str
 ) -> None:
-    words = ("weights", "convert", "--network", NETWORK, "--backend", backend)
-    there = fetalbench(*words, weights, "--to", name)
-    assert there.returncode == 0, there.stderr
-    assert digest(read_arrays(weights)) in there.stdout
-    back = fetalbench(*words, name, "--to", "back.safetensors", "--back")
-    assert back.returncode == 0, back.stderr
-    assert (tmp_path / "back.safetensors").read_bytes() == weights.read_bytes()
+    there, back = tmp_path / name, tmp_path / "back.safetensors"
+    found = convert(worker(backend), weights, there, network=NETWORK, back=False)
+    assert found == digest(read_arrays(weights))
+    assert convert(worker(backend), there, back, network=NETWORK, back=True) == found
+    assert back.read_bytes() == weights.read_bytes()
 
 
-def test_pytorchs_form_has_pytorchs_names_and_layouts(
+def test_the_command_converts_there_and_back(
     fetalbench: Fetalbench, weights: Path, tmp_path: Path
 ) -> None:
     words = ("weights", "convert", "--network", NETWORK, "--backend", "torch")
-    assert fetalbench(*words, weights, "--to", "state.safetensors").returncode == 0
+    there = fetalbench(*words, weights, "--to", "state.safetensors")
+    assert there.returncode == 0, there.stderr
+    assert digest(read_arrays(weights)) in there.stdout
+    back = fetalbench(*words, "state.safetensors", "--to", "back.safetensors", "--back")
+    assert back.returncode == 0, back.stderr
+    assert (tmp_path / "back.safetensors").read_bytes() == weights.read_bytes()
+    # PyTorch's form has PyTorch's names and layouts.
     state, ours = read_arrays(tmp_path / "state.safetensors"), read_arrays(weights)
     kernel = ours["stem.conv.kernel"]
     np.testing.assert_array_equal(state["stem.conv.weight"], kernel.transpose(3, 2, 0, 1))
@@ -73,16 +77,15 @@ def _snippets() -> dict[str, str]:
     ("backend", "name"),
     [
         ("torch", "enet.pt"),
-        # TensorFlow's and XLA's start, twice each.
+        # TensorFlow's and XLA's start, once more.
         pytest.param("keras", "enet.weights.h5", marks=pytest.mark.slow),
         pytest.param("flax", "enet.msgpack", marks=pytest.mark.slow),
     ],
 )
 def test_the_documented_snippets_load_and_run(
-    fetalbench: Fetalbench, weights: Path, tmp_path: Path, backend: str, name: str
+    worker: Workers, weights: Path, tmp_path: Path, backend: str, name: str
 ) -> None:
-    words = ("weights", "convert", weights, "--network", NETWORK, "--backend", backend)
-    assert fetalbench(*words, "--to", name).returncode == 0
+    convert(worker(backend), weights, tmp_path / name, network=NETWORK, back=False)
     snippet = f"{_snippets()[backend]}\nprint(*masks.shape)\n"
     done = subprocess.run(
         [sys.executable, "-W", "error::UserWarning", "-c", snippet],
@@ -96,7 +99,7 @@ def test_the_documented_snippets_load_and_run(
     assert done.stdout.split() == ["1", "64", "64"]
 
 
-def test_what_does_not_fit_is_one_sentence(weights: Path, tmp_path: Path) -> None:
+def test_what_does_not_fit_is_one_sentence(worker: Workers, weights: Path, tmp_path: Path) -> None:
     arrays = read_arrays(weights)
     name = next(iter(sorted(arrays)))
     less = tmp_path / "less.safetensors"
@@ -114,14 +117,11 @@ def test_what_does_not_fit_is_one_sentence(weights: Path, tmp_path: Path) -> Non
         ("from_native", empty, tmp_path / "x.safetensors", "not a state dict"),
         ("from_native", weights, tmp_path / "x.safetensors", "not one of this network's"),
     ]
-    with probes(["torch"]) as (workers, _):
-        for verb, source, target, sentence in cases:
-            with pytest.raises(ProbeFault, match=re.escape(sentence)) as caught:
-                workers["torch"].ask(
-                    verb, name=NETWORK, height=64, width=64, weights=source, out=target
-                )
-            assert caught.value.exit_code == 3
-            assert not target.exists()
+    for verb, source, target, sentence in cases:
+        with pytest.raises(WorkerFault, match=re.escape(sentence)) as caught:
+            worker("torch").ask(verb, name=NETWORK, height=64, width=64, weights=source, out=target)
+        assert caught.value.exit_code == 3
+        assert not target.exists()
 
 
 def test_a_wrong_digest_and_a_file_that_is_there_are_refused(

@@ -1,4 +1,4 @@
-"""Worker processes that answer questions about networks, one a framework."""
+"""Clients of the worker processes that answer questions about networks, one per framework."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ from harness.errors import FetalbenchError
 from harness.jobs.environment import worker_environment, worker_threads
 
 GRACE_SECONDS = 10.0
-# PyTorch's threads wait for one another at every layer by spinning: on cores that others use too,
-# a layer takes ten times as long. Those of the others sleep, and take what is free.
+# PyTorch's threads wait for each other at every layer by spinning: on cores that other processes
+# use too, a layer takes ten times as long. The other frameworks' threads sleep while they wait.
 SPINNING = ("torch", "keras-torch")
 
 
-class ProbeFault(FetalbenchError):
-    """A question that the worker refused, or at which it failed; one sentence."""
+class WorkerFault(FetalbenchError):
+    """A question that the worker refused, or failed at; one sentence."""
 
     def __init__(self, reason: str, exit_code: int) -> None:
         super().__init__(reason)
         self.exit_code = exit_code  # pyright: ignore[reportAttributeAccessIssue]
 
 
-class Probe:
+class WorkerClient:
     """The parent's end of one worker. Questions are answered in the order in which they come.
 
-    `ask` waits for the answer, `submit` gives it as a future; frameworks so answer side by side.
+    `ask` waits for the answer, `submit` returns a future, so that frameworks work side by side.
     """
 
     def __init__(self, backend: str, folder: Path, threads: int) -> None:
         """Start the worker with that many threads; its own output goes to a log in `folder`.
 
-        Raises `MissingFramework` where the framework is not installed.
+        Raises `MissingFramework` if the framework is not installed.
         """
         registry.require_framework(backend)
-        self.backend = backend
+        self.backend, self.folder = backend, folder
         self.log = folder / f"{backend}.log"
         questions_read, questions_write = os.pipe()
         answers_read, answers_write = os.pipe()
@@ -69,7 +69,7 @@ class Probe:
         return self._line.submit(self._ask, verb, after, values)
 
     def ask(self, verb: str, **values: Any) -> Any:
-        """The worker's answer. Raises `ProbeFault`."""
+        """The worker's answer. Raises `WorkerFault`."""
         return self.submit(verb, **values).result()
 
     def _ask(self, verb: str, after: Future[Any] | None, values: dict[str, Any]) -> Any:
@@ -82,12 +82,14 @@ class Probe:
         except BrokenPipeError:
             line = ""
         if not line:
-            raise ProbeFault(f"the {self.backend} worker ended: {self._last_words()}", 4)
+            raise WorkerFault(
+                f"the {self.backend} worker exited without an answer: {self._last_words()}", 4
+            )
         answer = json.loads(line)
         if "error" in answer:
-            raise ProbeFault(answer["error"], answer["exit_code"])
+            raise WorkerFault(answer["error"], answer["exit_code"])
         if "crash" in answer:
-            raise ProbeFault(f"{self.backend} failed at {verb}: {answer['crash']}", 1)
+            raise WorkerFault(f"{self.backend} failed at {verb}: {answer['crash']}", 1)
         return answer["value"]
 
     def _last_words(self) -> str:
@@ -100,7 +102,7 @@ class Probe:
         return lines[-1] if lines else f"exit code {code}, no output"
 
     def close(self) -> None:
-        """End the worker, whatever it does."""
+        """End the worker, whatever it is doing."""
         self._line.shutdown(wait=False, cancel_futures=True)
         self._process.kill()
         self._process.wait()
@@ -111,10 +113,10 @@ class Probe:
 
 
 @contextlib.contextmanager
-def probes(backends: Sequence[str]) -> Iterator[tuple[dict[str, Probe], Path]]:
-    """One worker for each backend, and a folder for the arrays; both are gone afterwards.
+def clients(backends: Sequence[str]) -> Iterator[tuple[dict[str, WorkerClient], Path]]:
+    """Start one worker per backend, and a folder for the arrays; both are gone afterwards.
 
-    They share the cores.
+    The workers share the cores. Raises `MissingFramework`.
     """
     cores = worker_threads(0)
     share = max(1, cores // max(1, len(backends)))
@@ -125,6 +127,6 @@ def probes(backends: Sequence[str]) -> Iterator[tuple[dict[str, Probe], Path]]:
         started = {}
         for backend in backends:
             threads = share if backend in SPINNING else cores
-            started[backend] = Probe(backend, folder, threads)
+            started[backend] = WorkerClient(backend, folder, threads)
             stack.callback(started[backend].close)
         yield started, folder

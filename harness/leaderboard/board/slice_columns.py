@@ -1,4 +1,4 @@
-"""Columns that no record sums up: means over all slices, and Dice of whole stacks."""
+"""Columns that no record summarises: means over all slices, and the Dice of whole stacks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pandas as pd
 from harness.leaderboard.board.columns import Value, per_cent, rounded
 from harness.metrics.aggregation import volume_dice
 
-CELL = ["network", "backend", "set"]
-STACK = [*CELL, "seed", "subject", "stack"]
+KEY = ["network", "backend", "set"]
+STACK = [*KEY, "seed", "subject", "stack"]
 # What `slices` must hold beside network, backend and seed.
 COLUMNS = ["set", "subject", "stack", "brain_pixels", "predicted_pixels", "dice", "nsd", "hd95_mm"]
 
@@ -18,13 +18,14 @@ Found = Mapping[tuple[str, str, str], dict[str, Value]]
 
 
 def slice_values(slices: pd.DataFrame) -> Found:
-    """Values by (network, backend, set) and column; means over seeds, those without scores worst.
+    """Values by (network, backend, set) and column: means over seeds.
 
-    A distance that a seed lacks has no worst value in the table and makes the mean unknown.
+    A seed without scores counts as the worst; a distance that a seed lacks has no worst value and
+    makes the mean unknown.
     """
     columns = {"nsd", "hd95_mm"} & set(slices.columns)
     seeds = slices.assign(**{c: slices[c].fillna(0.0) for c in columns & {"nsd"}}).groupby(
-        [*CELL, "seed"], sort=True
+        [*KEY, "seed"], sort=True
     )
     # `count` leaves out what is NaN, so that a mean with a gap is itself a gap.
     complete = {c: seeds[c].count() == seeds.size() for c in columns}
@@ -32,14 +33,14 @@ def slice_values(slices: pd.DataFrame) -> Found:
     means["volume_dice"] = _of_stacks(slices)
     found: dict[tuple[str, str, str], dict[str, Value]] = {}
     for column, by_seed in means.items():
-        for key, values in by_seed.groupby(CELL, sort=True):
+        for key, values in by_seed.groupby(KEY, sort=True):
             mean = None if values.isna().any() else float(values.mean())
             network, backend, set_name = map(str, key)
-            cell = found.setdefault((network, backend, set_name), {})
+            own = found.setdefault((network, backend, set_name), {})
             if column == "hd95_mm":
-                cell["hd95_mm_all"] = rounded(mean, 1, none="a seed ended without scores")
+                own["hd95_mm_all"] = rounded(mean, 1, none="a seed has no scores")
             else:
-                cell[column if column == "volume_dice" else "nsd_all"] = per_cent(mean)
+                own[column if column == "volume_dice" else "nsd_all"] = per_cent(mean)
     return found
 
 
@@ -53,5 +54,5 @@ def _of_stacks(slices: pd.DataFrame) -> pd.Series:
     by_stack = pd.Series(
         numbered.droplevel("subject").sort_index().to_numpy(), index=stacks.size().index
     )
-    subjects = by_stack.groupby([*CELL, "seed", "subject"], sort=True).mean()
-    return subjects.groupby([*CELL, "seed"], sort=True).mean()
+    subjects = by_stack.groupby([*KEY, "seed", "subject"], sort=True).mean()
+    return subjects.groupby([*KEY, "seed"], sort=True).mean()

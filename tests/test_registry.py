@@ -93,7 +93,7 @@ def test_a_missing_framework_is_named_with_its_remedy(monkeypatch: pytest.Monkey
 
 
 def test_published_figures_are_those_of_the_papers_table() -> None:
-    text = (Path(__file__).parents[1] / "table1.csv").read_text(encoding="utf-8")
+    text = (Path(__file__).parent / "table1.csv").read_text(encoding="utf-8")
     rows = {row["network"]: row for row in csv.DictReader(text.splitlines())}
     for name in PAPER:
         card = registry.network(name).card
@@ -135,7 +135,7 @@ def add(tree: Path, name: str, card: str) -> None:
         ("odd_syntax", "CARD = (\n", "line 1: '\\(' was never closed"),
         ("odd_name", "CARD = Crad()\n", "NameError: name 'Crad' is not defined"),
         ("odd_nothing", "", "has no attribute 'CARD'"),
-        ("odd_other", "CARD = 1\n", "is no Card"),
+        ("odd_other", "CARD = 1\n", "is not a Card"),
     ],
 )
 def test_a_broken_card_is_a_sentence_that_names_its_file(

@@ -1,17 +1,19 @@
-"""What stands behind a row: the command that repeats it, its records and where they come from."""
+"""What is behind a row: the command that repeats it, its records and their environments."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.cells import STATUS_TITLES, backend_title
 from harness.leaderboard.board.columns import MISSING
 from harness.leaderboard.board.rows import Row
-from harness.leaderboard.board.timings import MIB, timed
-from harness.records.schema import Latency, Provenance, Record
+from harness.leaderboard.board.timings import MIB, QUANTITIES
+from harness.leaderboard.board.titles import QUANTITY_TITLES, STATUS_TITLES, backend_title
+from harness.records.schema import Latency, Provenance, Record, Training
+from harness.records.store import StoredRecord
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
@@ -25,8 +27,8 @@ class Environment:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SeedDetails:
-    """One record behind a row; `path` is relative to the results folder's parent."""
+class RecordDetails:
+    """One record behind a row; `path` is that of its folder from the results folder's parent."""
 
     seed: int
     status: str
@@ -38,56 +40,61 @@ class SeedDetails:
 
 @dataclass(frozen=True, kw_only=True)
 class RowDetails:
-    """All that a row's details show."""
+    """Everything that a row's details show."""
 
     row: Row
-    seeds: tuple[SeedDetails, ...]
+    records: tuple[RecordDetails, ...]
     batches: tuple[tuple[str, ...], ...]
     numbers: tuple[tuple[str, str, str], ...]
 
 
-def environments(board: Board) -> tuple[dict[str, str], list[Environment]]:
-    """Labels by the provenance's text, and the distinct environments in order of appearance."""
-    labels: dict[str, str] = {}
-    found = []
+def environments(board: Board) -> dict[str, Environment]:
+    """The distinct environments by the text of their provenance, in order of appearance."""
+    found: dict[str, Environment] = {}
     for record in board.records:
         text = _identity(record.provenance)
-        if text not in labels:
-            labels[text] = _label(len(labels))
-            found.append(Environment(label=labels[text], facts=_environment(record.provenance)))
-    return labels, found
+        if text not in found:
+            facts = _environment(record.provenance)
+            found[text] = Environment(label=_label(len(found)), facts=facts)
+    return found
 
 
 def details(
-    board: Board, labels: dict[str, str], results: Path, *, brief: bool = False
+    board: Board, found: Mapping[str, Environment], results: Path, *, brief: bool = False
 ) -> list[RowDetails]:
-    """The details of every row that has a record; `brief` says of a record only where it is."""
+    """The details of every row with a record; with `brief`, a record is linked, not described.
+
+    `found` is the result of `environments`.
+    """
     return [
         RowDetails(
             row=row,
-            seeds=tuple(
-                SeedDetails(
+            records=tuple(
+                RecordDetails(
                     seed=stored.record.key.seed,
                     status=STATUS_TITLES[stored.record.status],
                     command=stored.record.command,
-                    path=(
-                        Path(results.resolve().name) / stored.folder.relative_to(results)
-                    ).as_posix(),
-                    environment=labels[_identity(stored.record.provenance)],
+                    path=place_of(stored, results),
+                    environment=found[_identity(stored.record.provenance)].label,
                     facts=() if brief else _facts(stored.record),
                 )
-                for stored in row.cell.stored
+                for stored in row.seeds.stored
             ),
             batches=() if brief else _batches(row),
             numbers=() if brief else _numbers(board, row),
         )
         for row in board.rows
-        if row.cell
+        if row.seeds
     ]
 
 
+def place_of(stored: StoredRecord, results: Path) -> str:
+    """The folder of a record, from the parent of the results folder."""
+    return (Path(results.resolve().name) / stored.folder.relative_to(results)).as_posix()
+
+
 def _numbers(board: Board, row: Row) -> tuple[tuple[str, str, str], ...]:
-    """Column, value and remark of each number of a row, and of each that is missing."""
+    """Column, value and remark of each number of a row, missing ones included."""
     return tuple(
         (f"{column.group}, {column.label}", value.text, value.note)
         for column in board.columns
@@ -127,16 +134,7 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     if record.seconds is not None:
         facts.append(("Wall time", f"{record.seconds:.0f} s"))
     if training := record.training:
-        facts.append(
-            (
-                "Training",
-                f"in {backend_title(training.weights_from)}, loss {training.loss}, best epoch "
-                f"{training.best_epoch} of {training.epochs} (validation Dice "
-                f"{100 * training.best_validation_dice:.2f} %), {training.train_slices} + "
-                f"{training.validation_slices} slices, {training.seconds:.0f} s; weights sha256 "
-                f"{training.weights_sha256[:12]}…",
-            )
-        )
+        facts.append(("Training", _training(training)))
     for name, quantity in record.memory.items():
         text = f"{quantity.bytes / MIB:,.1f} MiB" if quantity.bytes is not None else None
         facts.append((name, text or f"unknown: {quantity.reason or 'no reason given'}"))
@@ -144,14 +142,23 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
+def _training(training: Training) -> str:
+    return (
+        f"in {backend_title(training.weights_from)}, loss {training.loss}, best epoch "
+        f"{training.best_epoch} of {training.epochs} (validation Dice "
+        f"{100 * training.best_validation_dice:.2f} %), {training.train_slices} + "
+        f"{training.validation_slices} slices, {training.seconds:.0f} s; weights sha256 "
+        f"{training.weights_sha256[:12]}…"
+    )
+
+
 def _batches(row: Row) -> tuple[tuple[str, ...], ...]:
     """Rows of the latency table: quantity, batch, median, p90, per slice, queries, status."""
-    assert row.cell is not None
-    lines = []
-    for quantity, title in (("end_to_end", "end to end"), ("forward", "forward")):
-        for batch, entry in sorted(timed(row.cell, row.plan, row.precision, quantity).items()):
-            lines.append((title, str(batch), *_timing(entry)))
-    return tuple(lines)
+    return tuple(
+        (QUANTITY_TITLES[quantity], str(batch), *_timing(entry))
+        for quantity in reversed(QUANTITIES)
+        for batch, entry in sorted(row.latencies(quantity).items())
+    )
 
 
 def _timing(entry: Latency) -> tuple[str, ...]:

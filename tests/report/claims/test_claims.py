@@ -1,4 +1,4 @@
-"""When a claim of the paper holds, when it falls, and when neither may be said."""
+"""When a claim of the paper holds, when it falls, and when neither can be said."""
 
 from __future__ import annotations
 
@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from harness.leaderboard.board.boards import build_boards
-from harness.leaderboard.board.speed import with_intervals
-from harness.leaderboard.board.standings import FamilyView, Standings, with_standings
+from harness.leaderboard.board.boards import Board
+from harness.leaderboard.board.standings import FamilyView, Standings
 from harness.leaderboard.claims.accuracy import Accuracy, beats_real_time, highest, like_unet
 from harness.leaderboard.claims.catalogue import claims
 from harness.leaderboard.claims.claim import NINE, REAL_TIME, Claim
-from harness.records.store import load_galleries, load_records
 from harness.statistics.comparison import compare
 from tests.report import factory
 from tests.report.factory import Cell
+from tests.report.reading import board_of
 
 FASTEST = "RFBSNet is the fastest network at batch size 1."
 
@@ -76,14 +75,14 @@ def test_an_equivalent_rival_makes_the_claim_fall() -> None:
 def test_too_few_subjects_are_the_reason() -> None:
     found = beats_real_time(accuracy(all_at(0.6), subjects=12))
     assert found.outcome == "undecided", "however large the difference"
-    assert "17 subjects would do" in found.why
+    assert "17 subjects would suffice" in found.why
 
 
 def test_undecided_says_what_could_have_been_seen() -> None:
     found = like_unet(accuracy(all_at(0.8) | {"unet": 0.948}, noise=0.02))
     assert found.outcome == "undecided"
     assert "24 subjects" in found.why
-    assert "points or more is found four times in five" in found.why
+    assert "points or more is found in four of five experiments" in found.why
 
 
 def test_a_plugin_network_says_nothing_about_the_paper() -> None:
@@ -94,16 +93,15 @@ def test_a_plugin_network_says_nothing_about_the_paper() -> None:
     assert len(REAL_TIME) == 6
 
 
-def of_board(results: Path) -> dict[str, Claim]:
-    (plain,) = build_boards(load_records(results), load_galleries(results))
-    return {claim.text: claim for claim in claims(*with_standings(with_intervals(plain)))}
+def by_text(results: Path) -> dict[str, Claim]:
+    return {claim.text: claim for claim in claims(*board_of(results))}
 
 
 def race(results: Path, **options: Any) -> Claim:
     own = Cell(network="rfbsnet", **options)
     cells = [own, Cell(network="unet", **{**options, "forward_ms": 9.0})]
     plugin = Cell(network="mine", title="Mine", forward_ms=0.1)
-    return of_board(factory.write_results(results, [*cells, plugin]))[FASTEST]
+    return by_text(factory.write_results(results, [*cells, plugin]))[FASTEST]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +123,7 @@ def test_the_race_is_decided_by_its_interval(tmp_path: Path, options: dict, outc
 
 
 def test_every_claim_of_the_grid_says_why_and_from_which_records(results: Path) -> None:
-    for claim in of_board(results).values():
+    for claim in by_text(results).values():
         assert claim.why
         assert claim.outcome == "not tested" or claim.sources, claim.text
         assert claim.why not in claim.ours
@@ -137,7 +135,23 @@ def test_real_time_is_open_between_median_and_bound(
 ) -> None:
     """p90 is an upper bound: above 5 ms with the median below, nothing is shown either way."""
     cells = [Cell(network="rfbsnet", forward_ms=ms)]
-    found = of_board(factory.write_results(tmp_path / "results", cells))
+    found = by_text(factory.write_results(tmp_path / "results", cells))
     claim = found["RFBSNet answers within 5 ms, hence in real time."]
     assert claim.outcome == outcome
     assert "the network alone takes" in claim.why
+
+
+def test_claims_have_outcomes_and_reasons(ranked: tuple[Board, Standings]) -> None:
+    found = {claim.text: claim for claim in claims(*ranked)}
+    assert len(found) == 8
+    outcomes = {text.split()[0] + " " + text.split()[1]: c.outcome for text, c in found.items()}
+    assert found["RFBSNet is the fastest network at batch size 1."].outcome == "falls"
+    assert found["RFBSNet answers within 5 ms, hence in real time."].outcome == "falls"
+    assert found["U-Net and SegNet need much memory."].outcome == "holds"
+    assert found["RFBSNet does not differ from U-Net in accuracy."].outcome == "undecided"
+    assert all(claim.why for claim in found.values()), outcomes
+
+
+def test_no_claims_without_the_papers_network(tmp_path: Path) -> None:
+    results = factory.write_results(tmp_path / "results", [Cell(network="enet")])
+    assert claims(*board_of(results)) == []

@@ -1,4 +1,4 @@
-"""How sure a latency is: intervals over processes, and each row against the fastest of its plan."""
+"""How certain a latency is: intervals over processes, each row against the fastest of its plan."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.leaderboard.board.boards import Board, columns_of
 from harness.leaderboard.board.rows import Row
-from harness.leaderboard.board.timings import PLAN_ORDER, timed, timed_seed
+from harness.leaderboard.board.timings import QUANTITIES, Quantity
 from harness.statistics.latency import LatencyRatio, latency_ratio, median_interval
 
 SAMPLES = "latency.parquet"
@@ -16,7 +16,7 @@ SAMPLES = "latency.parquet"
 
 @dataclass(frozen=True, kw_only=True)
 class RatioRow:
-    """One row against the fastest; `ratio` is above 1 where it is slower."""
+    """One row against the fastest; `ratio` is above 1 if it is slower."""
 
     row: Row
     ratio: LatencyRatio
@@ -31,18 +31,12 @@ class Race:
     rows: tuple[RatioRow, ...]
 
 
-def samples(row: Row, quantity: str, batch: int = 1) -> pd.DataFrame | None:
-    """The raw queries behind a row's latency; None where it has no valid one, or no samples."""
-    if row.cell is None:
+def samples(row: Row, quantity: Quantity, batch: int = 1) -> pd.DataFrame | None:
+    """The raw queries behind a row's latency; None if it has no valid latency or no samples."""
+    entry, stored = row.latencies(quantity).get(batch), row.timed_record(quantity)
+    if entry is None or entry.status != "ok" or stored is None:
         return None
-    entry = timed(row.cell, row.plan, row.precision, quantity).get(batch)
-    stored = timed_seed(row.cell, row.plan, row.precision, quantity)
-    if (
-        entry is None
-        or entry.status != "ok"
-        or stored is None
-        or SAMPLES not in stored.record.files
-    ):
+    if SAMPLES not in stored.record.files:
         return None
     table = stored.latency_samples()
     own = table[
@@ -55,14 +49,14 @@ def samples(row: Row, quantity: str, batch: int = 1) -> pd.DataFrame | None:
 
 
 def with_intervals(board: Board) -> Board:
-    """The board with an interval over processes beside each median latency that has several."""
+    """The board with an interval beside each median latency that several processes measured."""
     rows = tuple(_with_interval(row) for row in board.rows)
     return replace(board, rows=rows, columns=columns_of(rows))
 
 
 def _with_interval(row: Row) -> Row:
     values = dict(row.values)
-    for quantity in PLAN_ORDER:
+    for quantity in QUANTITIES:
         key = f"{quantity}_p50_ms"
         own = samples(row, quantity) if row.number(key) is not None else None
         if own is None:
@@ -78,8 +72,11 @@ def _with_interval(row: Row) -> Row:
     return replace(row, values=values)
 
 
-def races(board: Board, quantity: str) -> list[Race]:
-    """One race a backend, plan and precision in which two rows were timed; none without samples."""
+def races(board: Board) -> list[Race]:
+    """One race for each backend, plan and precision in which two rows have samples."""
+    quantity = board.timed_quantity
+    if quantity is None:
+        return []
     groups: dict[tuple[str, str, str], list[Row]] = {}
     for row in board.rows:
         if row.number(f"{quantity}_p50_ms") is not None:
@@ -87,7 +84,7 @@ def races(board: Board, quantity: str) -> list[Race]:
     return [race for _, rows in sorted(groups.items()) if (race := _race(rows, quantity))]
 
 
-def _race(rows: list[Row], quantity: str) -> Race | None:
+def _race(rows: list[Row], quantity: Quantity) -> Race | None:
     found = [(row, own) for row in rows if (own := samples(row, quantity)) is not None]
     found.sort(key=lambda pair: (pair[0].number(f"{quantity}_p50_ms") or 0, pair[0].id))
     if len(found) < 2:

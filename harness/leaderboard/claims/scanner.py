@@ -1,7 +1,7 @@
 """Which network for my scanner: the rows that meet a deadline, a memory limit and a least Dice.
 
-The page's script asks the same questions of the same numbers, with the reader's limits; what is
-worked out here stands on the page before the script runs, and where none runs.
+The page's script asks the same questions of the same numbers with the reader's limits; the answers
+found here are shown before it runs, and if scripts are off.
 """
 
 from __future__ import annotations
@@ -9,10 +9,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.columns import SETS
 from harness.leaderboard.board.rows import Row
+from harness.leaderboard.board.titles import SETS
 
-# 30 ms is an interactive sequence's time a slice; a HASTE stack leaves 1.4 s and more.
+# An interactive sequence leaves 30 ms per slice; a HASTE stack leaves 1.4 s and more.
 DEADLINE_MS = 30.0
 LEAST_DICE = 80.0
 SET = "normal"
@@ -22,8 +22,8 @@ SET = "normal"
 class Candidate:
     """One row's numbers for the choice: 90th-percentile end-to-end latency, memory, lower bounds.
 
-    `out` says why a row without a result never qualifies, `p90_why` why the latency is not known;
-    `why` is empty where the row meets the default limits.
+    `out` says why a row without a result never qualifies, `p90_why` why the latency is unknown;
+    `why` is empty if the row meets the default limits.
     """
 
     row: Row
@@ -39,7 +39,7 @@ class Candidate:
 
 def candidates(board: Board) -> list[Candidate]:
     """All rows, those that meet the default limits first, fastest first."""
-    memory = next((c.key for c in board.columns if c.key.endswith("_mib") and c.shown), "")
+    column = board.memory_column
     found = []
     for row in board.rows:
         p90 = row.number("end_to_end_p90_ms")
@@ -48,12 +48,12 @@ def candidates(board: Board) -> list[Candidate]:
         found.append(
             Candidate(
                 row=row,
-                name=", ".join(part for part in (row.title, row.backend_title, row.plan) if part),
+                name=row.name,
                 network=row.network,
                 out=out,
                 p90_ms=p90,
                 p90_why=p90_why,
-                memory_mib=row.number(memory),
+                memory_mib=row.number(column.key) if column else None,
                 lows=lows,
                 why=out or _why(p90, p90_why, lows[SET]),
             )
@@ -62,10 +62,10 @@ def candidates(board: Board) -> list[Candidate]:
 
 
 def _out(row: Row) -> str:
-    """Why a row has no result at all; empty where it has one."""
+    """Why a row has no result at all; empty if it has one."""
     if row.status == "todo":
         return "it has not been run yet"
-    if row.cell is None or row.cell.finished or row.cell.scored:
+    if row.has_result:
         return ""
     return f"it has no result ({row.status_title}): {row.reason}".rstrip(": ")
 
@@ -73,7 +73,7 @@ def _out(row: Row) -> str:
 def _p90_why(row: Row) -> str:
     value = row.values.get("end_to_end_p90_ms")
     reason = f" ({value.note.rstrip('.')})" if value and value.number is None and value.note else ""
-    return f"its 90th-percentile latency is not known{reason}"
+    return f"its 90th-percentile latency is unknown{reason}"
 
 
 def _why(p90: float | None, p90_why: str, low: float | None) -> str:

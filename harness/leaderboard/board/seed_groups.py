@@ -1,29 +1,16 @@
-"""The records of one network in one backend, and what a reader calls things."""
+"""The seeds of one network in one backend, whose scores the leaderboard averages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from harness import registry
 from harness.records.schema import Record
 from harness.records.selection import is_scored, lost_seeds
 from harness.records.store import StoredRecord
 
-STATUS_TITLES = {
-    "ok": "ok",
-    "oom": "out of memory",
-    "timeout": "timed out",
-    "crashed": "crashed",
-    "invalid": "invalid",
-    "diverged": "diverged",
-    "unsupported": "unsupported",
-    "not_implemented": "not implemented",
-    "todo": "to do",
-}
-
 
 @dataclass(frozen=True, kw_only=True)
-class Cell:
+class SeedGroup:
     """All seeds of one network in one backend, on one machine, lowest seed first."""
 
     network: str
@@ -37,25 +24,30 @@ class Cell:
 
     @property
     def finished(self) -> list[StoredRecord]:
-        """The seeds that ended well: those whose latency and memory may be shown."""
+        """The seeds that succeeded: those whose latency and memory may be shown."""
         return [stored for stored in self.stored if stored.record.status == "ok"]
 
     @property
     def scored(self) -> list[StoredRecord]:
-        """The seeds with scores, whatever became of their latency."""
+        """The seeds with scores, even if their latency failed."""
         return [stored for stored in self.stored if is_scored(stored)]
 
     @property
     def lost(self) -> list[StoredRecord]:
-        """Seeds that ended without scores where others have some; they count as the worst."""
+        """Seeds without scores when other seeds have some; they count as the worst."""
         return lost_seeds(self.stored)
 
     @property
+    def first(self) -> Record:
+        """The record behind what is never averaged: the lowest seed that got furthest."""
+        return (self.finished or self.scored or self.stored)[0].record
+
+    @property
+    def has_result(self) -> bool:
+        """Whether any seed succeeded or was scored."""
+        return bool(self.finished or self.scored)
+
+    @property
     def title(self) -> str:
-        """The network's name as its card wrote it when the cell ran."""
+        """The network's name, as its card wrote it when the first seed ran."""
         return self.records[0].title
-
-
-def backend_title(name: str) -> str:
-    """What a reader calls a backend."""
-    return registry.BACKEND_TITLES.get(name, name)
