@@ -144,7 +144,7 @@ def power(rng: np.random.Generator, runs: int) -> None:
             found = call(differences_of(scores))
             cells.append((found.before.mean(), found.after.mean()))
         shown = (f"{percent(before)} → {percent(after)}" for before, after in cells)
-        print(f"| real subjects, {name} set, all 36 pairs | {' | '.join(shown)} |", flush=True)
+        print(f"| recorded subjects, {name} set, all 36 pairs | {' | '.join(shown)} |", flush=True)
 
 
 def equivalence(rng: np.random.Generator, runs: int) -> None:

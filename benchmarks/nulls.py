@@ -81,7 +81,7 @@ def real_scores(set_name: str) -> Floats:
 def resampled(
     rng: np.random.Generator, runs: int, subjects: int, sets: tuple[str, ...], centred: bool = True
 ) -> Floats:
-    """Real subjects drawn with replacement, each network's mean over a set taken off."""
+    """Recorded subjects drawn with replacement, each network's mean over a set taken off."""
     parts = [real_scores(name) for name in sets]
     pool = np.concatenate([part - part.mean(axis=0) * centred for part in parts])
     return pool[rng.integers(0, len(pool), (runs, subjects))]
@@ -105,7 +105,7 @@ NULLS: dict[str, Generator] = {
     "failing, 20 % lose 30 points": partial(failing, share=0.2),
     "failing, 30 % lose 30 points": partial(failing, share=0.3),
     "failing, 5 % lose 60 points": partial(failing, share=0.05, loss=0.6),
-    "real subjects, normal set": partial(resampled, sets=("normal",)),
-    "real subjects, challenging set": partial(resampled, sets=("challenging",)),
-    "real subjects, both sets": partial(resampled, sets=("normal", "challenging")),
+    "recorded subjects, normal set": partial(resampled, sets=("normal",)),
+    "recorded subjects, challenging set": partial(resampled, sets=("challenging",)),
+    "recorded subjects, both sets": partial(resampled, sets=("normal", "challenging")),
 }

@@ -85,7 +85,7 @@ def test_the_t_over_seeds_by_hand() -> None:
         ("heavy tails, t with 3 df", 0.0),
         ("skewed, log-normal, five times as wide", 0.1),
         ("failing, 5 % lose 30 points", 0.5),
-        ("real subjects, normal set", 0.0),
+        ("recorded subjects, normal set", 0.0),
     ],
 )
 def test_the_family_wise_error_is_the_promised_one(null: str, least: float) -> None:
