@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
 
-COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict")
+if TYPE_CHECKING:
+    from harness.records.store import StoredRecord
+
+COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "family_ci_low")
+COLUMNS += ("family_ci_high", "t_p", "sign_flip_p", "wilcoxon_p", "p", "p_holm", "verdict")
 
 
 def compare(
@@ -26,11 +30,14 @@ def compare(
     alpha: Annotated[float, typer.Option("--alpha", help="Family-wise error.")] = 0.05,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Half-width of equivalence, in the metric's unit (0.005)."),
+        typer.Option("--margin", help="Half-width of equivalence: points (0.5), for HD95 mm."),
     ] = None,
     over: Annotated[
-        Literal["brain", "all"] | None,
-        typer.Option("--over", help="Slices with brain, or all. Default: the metric's own."),
+        Literal["brain", "alarms", "all"] | None,
+        typer.Option(
+            "--over",
+            help="Slices: brain, alarms (these and false alarms), or all. Default: the metric's.",
+        ),
     ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Name or start of the hash.")] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="Name or start of the hash.")] = "",
@@ -48,9 +55,12 @@ def compare(
         declared_backends,
         lost_seeds_notes,
         slice_table,
+        trainings,
+        trainings_by_network,
     )
     from harness.records.store import load_records
     from harness.statistics.comparison import compare as compare_scores
+    from harness.statistics.comparison import margin_in_unit
 
     stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
     comparison = compare_scores(
@@ -60,8 +70,10 @@ def compare(
         between=between,
         over=over,
         alpha=alpha,
-        margin=margin,
+        margin=margin_in_unit(margin, metric),
         contestants=declared(stored) if between == "network" else declared_backends(stored),
+        trainings=trainings(stored) if between == "network" else trainings_by_network(stored),
+        nsd_tolerance_mm=_nsd_tolerance_mm(stored),
     )
     rows = comparison.standing_rows() if standings else comparison.rows()
     if as_csv:
@@ -74,6 +86,11 @@ def compare(
         _print_pairs(rows, comparison, between)
         for note in lost_seeds_notes(stored):
             typer.echo(f"Note: {note}")
+
+
+def _nsd_tolerance_mm(stored: list[StoredRecord]) -> float | None:
+    evaluation = stored[0].record.protocol.get("evaluation") if stored else None
+    return evaluation.get("nsd_tolerance_mm") if isinstance(evaluation, dict) else None
 
 
 def _print_pairs(rows: list[dict[str, Any]], comparison: Any, between: str) -> None:

@@ -14,8 +14,8 @@ from harness.leaderboard.board.columns import Value
 from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.titles import SETS, backend_title
 from harness.records.schema import Record
-from harness.records.selection import declared, is_scored, slice_table
-from harness.statistics.comparison import compare
+from harness.records.selection import declared, is_scored, slice_table, trainings
+from harness.statistics.comparison import Trainings, compare
 from harness.statistics.results import Family, Standing
 from harness.statistics.spread import variance_split
 
@@ -87,7 +87,8 @@ def with_standings(board: Board) -> tuple[Board, Standings]:
             backend: [names[network] for network in networks]
             for backend, networks in declared(stored).items()
         }
-        standings = _compared(slices, names, families)
+        trained = trainings(stored, lambda network: names[network])
+        standings = _compared(slices, names, families, trained)
     except DataError as error:
         return board, Standings(names=names, problem=str(error))
     if standings.splits and any(_carried(record) for record in board.records):
@@ -101,7 +102,10 @@ def with_standings(board: Board) -> tuple[Board, Standings]:
 
 
 def _compared(
-    slices: pd.DataFrame, names: dict[str, str], families: dict[str, list[str]]
+    slices: pd.DataFrame,
+    names: dict[str, str],
+    families: dict[str, list[str]],
+    trained: Trainings,
 ) -> Standings:
     """All comparisons of a board; `slices` and `families` name networks by their titles."""
     largest = max(map(len, families.values()))
@@ -109,7 +113,7 @@ def _compared(
         problem = f"{largest} networks exceed the {MAX_NETWORKS} that are compared pairwise"
         return Standings(names=names, problem=problem)
     compared = [
-        compare(slices, "dice", set_name, contestants=families)
+        compare(slices, "dice", set_name, contestants=families, trainings=trained)
         for set_name in SETS
         if (slices["set"] == set_name).any()
     ]

@@ -109,7 +109,7 @@ def beats_real_time(data: Accuracy) -> Claim:
     rivals = [data.name(network) for network in REAL_TIME]
     pairs = {rival: _pair(view, name, rival) for rival in rivals}
     verdicts = {rival: view.family.verdict(name, rival) for rival in rivals}
-    sure = [r for r in rivals if verdicts[r] == "better" and _below(pairs[r].t_p_holm)]
+    sure = [r for r in rivals if verdicts[r] == "better" and _below(pairs[r].p_holm)]
     against = [r for r in rivals if verdicts[r] in ("worse", "equivalent")]
     by_paper = [
         rival
@@ -143,7 +143,7 @@ def _exceptions(view: FamilyView, name: str, pairs: dict[str, Pair], rivals: lis
     design = view.family.design
     parts = []
     for rival in rivals:
-        p = pairs[rival].t_p_holm
+        p = pairs[rival].p_holm
         shown = f" ({p_text(p)})" if p is not None else ""
         parts.append(f"{view.family.verdict(name, rival)} against {rival}{shown}")
     text = f"The exceptions, after Holm's adjustment: {', '.join(parts)}." if parts else ""

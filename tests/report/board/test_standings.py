@@ -66,7 +66,7 @@ def test_a_failed_network_stays_in_the_family(tmp_path: Path) -> None:
     stored = load_records(results)
     by_command = compare(slice_table(stored), contestants=declared(stored)).families[0]
     assert by_command.design.family_size == 36
-    assert [p.t_p_holm for p in by_command.pairs if "dfanet" in (p.a, p.b)] == [None] * 8
+    assert [p.p_holm for p in by_command.pairs if "dfanet" in (p.a, p.b)] == [None] * 8
     page = leaderboard.render(results, figures=False)["index.html"].decode()
     assert 'class="v-undefined"' in page
 

@@ -39,6 +39,7 @@ def accuracy(
                 "slice": 0,
                 "dice": mean + rng.normal(0, noise, subjects),
                 "brain_pixels": 100,
+                "predicted_pixels": 100,
             }
         ).assign(stack=lambda t: t["subject"] + "_run-1")
         for network, mean in means.items()
@@ -54,10 +55,11 @@ def all_at(others: float, own: float = 0.95) -> dict[str, float]:
 
 def test_the_papers_p_must_be_reached_against_each() -> None:
     assert beats_real_time(accuracy(all_at(0.8))).outcome == "holds"
-    close = all_at(0.8) | {"enet": 0.9415}
-    found = beats_real_time(accuracy(close))
-    pair = accuracy(close).standings.families[0].family
-    p = next(q.t_p_holm for q in pair.pairs if {q.a, q.b} == {"rfbsnet", "enet"})
+    close = all_at(0.5, own=0.75) | {"enet": 0.69}
+    made = accuracy(close, noise=0.06)
+    found = beats_real_time(made)
+    pair = made.standings.families[0].family
+    p = next(q.p_holm for q in pair.pairs if {q.a, q.b} == {"rfbsnet", "enet"})
     assert p is not None
     assert 0.001 < p < 0.05, "better, but not by the claim's own threshold"
     assert found.outcome == "undecided"
@@ -65,16 +67,14 @@ def test_the_papers_p_must_be_reached_against_each() -> None:
 
 
 def test_an_equivalent_rival_makes_the_claim_fall() -> None:
-    found = beats_real_time(accuracy(all_at(0.8) | {"enet": 0.95}, noise=0.002))
+    found = beats_real_time(accuracy(all_at(0.8) | {"enet": 0.95}, noise=0.002, subjects=59))
     assert found.outcome == "falls"
     assert "equivalent against enet" in found.why
 
 
 def test_too_few_subjects_are_the_reason() -> None:
-    found = beats_real_time(accuracy(all_at(0.8), subjects=12))
-    assert found.outcome == "holds", "by the t-test's p, as the paper tests"
-    found = beats_real_time(accuracy(all_at(0.945), subjects=12))
-    assert found.outcome == "undecided"
+    found = beats_real_time(accuracy(all_at(0.6), subjects=12))
+    assert found.outcome == "undecided", "however large the difference"
     assert "17 subjects would suffice" in found.why
 
 
@@ -87,7 +87,7 @@ def test_undecided_says_what_could_have_been_seen() -> None:
 
 def test_a_plugin_network_says_nothing_about_the_paper() -> None:
     plain = highest(accuracy(all_at(0.8)))
-    joined = highest(accuracy(all_at(0.8) | {"mine": 0.99}))
+    joined = highest(accuracy(all_at(0.8) | {"mine": 0.96}))
     assert (plain.outcome, joined.outcome) == ("holds", "holds")
     assert "mine" not in joined.ours + joined.why
     assert len(REAL_TIME) == 6
