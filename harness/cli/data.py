@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,20 +18,26 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write the data set to.")]
+Form = Annotated[
+    Literal["auto", "bids", "nifti", "pairs", "nnunet", "arrays"],
+    typer.Option(help="Layout of a raw source."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is there.")]
 
 
 @app.command()
 def phantom(
     out: Out,
-    preset: Annotated[str, typer.Option(help="tiny, paper, study or sim_to_real.")] = "tiny",
+    preset: Annotated[
+        Literal["tiny", "paper", "study", "sim_to_real"], typer.Option(help="Size of the data set.")
+    ] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other subjects.")] = 0,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="name=strengths, as motion=0,0.2,0.4; may be repeated."),
     ] = None,
     matrix: Annotated[
-        int, typer.Option(help="Pixels a side at the same field of view; 0: the preset's.")
+        int, typer.Option(help="Pixels per side at the same field of view; 0: the preset's.")
     ] = 0,
     brains: Annotated[
         Path | None,
@@ -71,10 +77,10 @@ def import_(
         typer.Option(help="names=set, as sub-01,sub-02=train; sets: train val normal challenging."),
     ] = None,
     split_by: Annotated[
-        str,
-        typer.Option(help="subject, or stack on explicit wish (leaks anatomy between sets)."),
+        Literal["subject", "stack"],
+        typer.Option(help="By stack only if you must: it leaks anatomy between sets."),
     ] = "subject",
-    form: Annotated[str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays.")] = "auto",
+    form: Form = "auto",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the import fails.")
     ] = 0.2,
@@ -103,15 +109,13 @@ def import_(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="Raw source or prepared data set.")],
-    form: Annotated[
-        str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays (raw sources).")
-    ] = "auto",
+    form: Form = "auto",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the check fails.")
     ] = 0.2,
     as_json: AsJson = False,
 ) -> None:
-    """List every stack, what is excluded and why; exit code 3 where too much is."""
+    """List every stack, what is excluded and why; exit code 3 if too much is."""
     from harness.data.checking import check_folder
 
     rows, fault = check_folder(folder, form, max_excluded)

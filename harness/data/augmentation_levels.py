@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,17 +65,11 @@ LEVELS = {
 def strengths_of(level: str, replaced: Mapping[str, float]) -> Strengths:
     """A level's strengths with some replaced. Raises `UsageError` with the nearest name."""
     if level not in LEVELS:
-        raise UsageError(f"augmentation level {level!r} is unknown: {_nearest(level, LEVELS)}")
+        raise unknown("augmentation level", level, ["none", *LEVELS])
     known = [item.name for item in fields(Strengths)]
     for name, value in replaced.items():
         if name not in known:
-            raise UsageError(f"augmentation strength {name!r} is unknown: {_nearest(name, known)}")
+            raise unknown("augmentation strength", name, known)
         if value < 0:
             raise UsageError(f"augmentation strength {name} = {value:g}: expected 0 or more.")
     return replace(LEVELS[level], **replaced)
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    names = list(known)
-    close = get_close_matches(name, names, n=1)
-    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(names)}."
