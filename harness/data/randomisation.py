@@ -36,7 +36,7 @@ def contrast(unit: Images, masks: Masks, rng: np.random.Generator) -> Images:
     share = rng.uniform(0, 1, (len(unit), 1, 1)).astype(np.float32)
     soft = ndimage.uniform_filter(masks.astype(np.float32), (0, 3, 3))
     drawn = outside + soft * (inside - outside)
-    return unit + share * (drawn - unit)
+    return (unit + share * (drawn - unit)).astype(np.float32)
 
 
 def patches(shape: tuple[int, int, int], rng: np.random.Generator) -> Images:

@@ -129,8 +129,8 @@ def test_the_mask_follows_the_floor_of_the_skull() -> None:
     signals = draw_signals(rng, 100)
 
     def distance(x: float, y: float, z: float) -> float:
-        points = tuple(np.array([value], dtype=np.float32) for value in (x, y, z))
-        return float(brain.draw(points, signals, 1.0)[0][0])
+        along, front, up = (np.array([value], dtype=np.float32) for value in (x, y, z))
+        return float(brain.draw((along, front, up), signals, 1.0)[0][0])
 
     # In the temporal lobe, the brainstem and the cerebellum; not before them or between them.
     for inside in ((22, 5, -18), (0, -10, -32), (8, -22, -24), (0, 20, 0), (0, -40, 0)):
