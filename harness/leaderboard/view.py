@@ -14,8 +14,8 @@ from harness.leaderboard.board.standings import Standings, with_standings
 from harness.leaderboard.board.titles import PLAN_TITLES, QUANTITY_TITLES, backend_title
 from harness.leaderboard.claims.catalogue import claims
 from harness.leaderboard.claims.claim import Claim
-from harness.leaderboard.claims.headline import Headline, chosen_row, headline
 from harness.leaderboard.claims.conditions import Conditions, conditions
+from harness.leaderboard.claims.headline import Headline, chosen_row, headline
 from harness.leaderboard.claims.scanner import Scanner, scanner
 from harness.leaderboard.details import Environment, RowDetails, details, environments
 from harness.leaderboard.figures.batch_sweep import batch_sweep
@@ -55,10 +55,11 @@ class Pictures:
 class BoardView:
     """A board and everything that the page says of it.
 
-    `network_of` and `row_of` lead from the title of a network (and a backend) in the standings to
-    its key and its row; `lines` are the networks of the table, `columns` its columns in the order
-    of the page, and `stamp` is that of every latency, if they share one; `reasons` numbers the reasons for missing values; `best` is the best number
-    of each column that one network's line alone holds.
+    `lines` are the networks of the table, `columns` its columns in the order of the page, and
+    `stamp` is that of every latency, if they share one. `network_of` and `row_of` lead from the
+    title of a network (and a backend) in the standings to its key and its row; `reasons` numbers
+    the reasons for missing values; `best` is the best number of each column that one network's line
+    alone holds.
     """
 
     board: Board

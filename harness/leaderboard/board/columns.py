@@ -82,7 +82,10 @@ def _accuracy(set_name: str) -> list[Column]:
         column("rank", "Rank", "Rank by mean Dice over subjects within the backend, with its 95 % "
                "interval and tiers", better="lower", shown=normal, interval="rank over resampled "
                "subjects"),
-        column("dice", "Dice %", f"Dice of the brain, {brain}", better="higher", shown=True),
+        column("subject_dice", "Dice %", "Dice of the brain, mean over subjects; each false alarm "
+               "counts as one more slice with Dice 0. This is what ranks", better="higher",
+               shown=True, interval="mean over subjects"),
+        column("dice", "Dice, with brain %", f"Dice of the brain, {brain}", better="higher"),
         column("iou", "IoU %", f"IoU of the brain, {brain}", better="higher"),
         column("nsd", "NSD %", f"Surface Dice at the protocol's tolerance, {brain}",
                better="higher"),
@@ -98,8 +101,6 @@ def _accuracy(set_name: str) -> list[Column]:
         column("specificity", "Specificity %", "Share of the slices without brain in which none "
                "was found, with its exact interval over slices", better="higher",
                interval="share of slices"),
-        column("subject_dice", "Dice, subjects %", "Dice of the brain, mean over subjects",
-               better="higher", interval="mean over subjects"),
         column("volume_dice", "Dice, volumes %", "Dice of each stack's pooled voxels, mean over "
                "stacks, then over subjects", better="higher"),
         column("dice_all", "Dice, all slices %", "Dice of the brain, mean over all slices",

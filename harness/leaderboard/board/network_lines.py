@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf
 
 from harness.leaderboard.board.boards import Board
@@ -63,7 +63,7 @@ def network_lines(board: Board, reference: str) -> tuple[NetworkLine, ...]:
 
 
 def _place(line: NetworkLine, quantity: Quantity | None) -> tuple[bool, float, bool, float, str]:
-    found = [line.number(f"{set_name}_dice") for set_name in SETS]
+    found = [line.number(f"{set_name}_subject_dice") for set_name in SETS]
     known = [number for number in found if number is not None]
     latency = line.number(f"{quantity}_p50_ms")
     return (

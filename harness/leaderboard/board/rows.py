@@ -63,18 +63,18 @@ class Row:
 
     @property
     def mean_dice(self) -> float | None:
-        """Mean Dice (per cent) of the test sets with scores."""
-        found = [self.number(f"{set_name}_dice") for set_name in SETS]
+        """Mean of the Dice that ranks (per cent) over the test sets with scores."""
+        found = [self.number(f"{set_name}_subject_dice") for set_name in SETS]
         known = [number for number in found if number is not None]
         return fmean(known) if known else None
 
     @property
     def dice_text(self) -> str:
-        """The Dice on each test set in words."""
+        """The Dice that ranks, on each test set, in words."""
         parts = [
             f"{number:.1f}\N{NO-BREAK SPACE}% on {set_name}"
             for set_name in SETS
-            if (number := self.number(f"{set_name}_dice")) is not None
+            if (number := self.number(f"{set_name}_subject_dice")) is not None
         ]
         return f"Dice {' and '.join(parts)} slices"
 

@@ -142,7 +142,7 @@ def _asked(candidate: Candidate, deadline_ms: float, least: float | None) -> Can
         kinds.append("without an interval of Dice")
     elif least is not None and low is not None and low < least:
         reasons.append(f"the interval of its mean Dice begins at {low:.1f} %")
-        kinds.append("of too uncertain or too low Dice")
+        kinds.append("with too low or too uncertain a Dice")
     return replace(candidate, why=" and ".join(reasons), kinds=tuple(kinds))
 
 

@@ -69,7 +69,11 @@ def fastest(data: Speed) -> Claim:
     own = next((pair for pair in known if pair[1].network == PROPOSED), None)
     rival = next((pair for pair in known if pair[1].network != PROPOSED), None)
     if own is None or rival is None:
-        return untested(text, paper, f"This needs RFBSNet and another network timed in the same plan; {data.timed_text}.")
+        return untested(
+            text,
+            paper,
+            f"This needs RFBSNet and another network timed in the same plan; {data.timed_text}.",
+        )
     outcome, why = _race(own, rival, data.quantity)
     return Claim(
         text=text,
@@ -122,7 +126,8 @@ def reversal(data: Speed) -> Claim:
     medians = [_medians(row, data.quantity) for row in rows]
     shared = sorted(set.intersection(*(set(found) for found in medians))) if medians else []
     if len(rows) < 3 or len(shared) < 2 or shared[0] != 1:
-        why = f"This needs three networks timed at batch size 1 and at a larger one; {data.timed_text}."
+        needed = "This needs three networks timed at batch size 1 and at a larger one"
+        why = f"{needed}; {data.timed_text}."
         return untested(text, paper, why)
     last = shared[-1]
     small, large = (np.array([found[batch] for found in medians]) for batch in (1, last))
@@ -167,7 +172,11 @@ def memory(data: Speed) -> Claim:
     ]
     known.sort(key=lambda pair: (-pair[0], pair[1].id))
     if column is None or not set(HEAVY) <= {row.network for _, row in known}:
-        return untested(text, paper, "The peak memory of U-Net and SegNet was not measured; the size of weights says little of it.")
+        return untested(
+            text,
+            paper,
+            "The peak memory of U-Net and SegNet was not measured; weights are a part of it.",
+        )
     if len(known) <= len(HEAVY):
         return untested(text, paper, "The memory of no other network was measured.")
     first, (next_mib, next_row) = known[: len(HEAVY)], known[len(HEAVY)]

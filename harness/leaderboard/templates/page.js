@@ -198,7 +198,7 @@
         const why = data.out ? [[data.out, "without a result"]] : [
           ...(deadline === null ? [] : ask(data, "p90", (v) => v > deadline, [data.p90Why, "of unknown latency"], [(v) => `it takes ${v.toFixed(1)} ms`, "too slow"])),
           ...(memory === null ? [] : ask(data, "memory", (v) => v > memory, ["its memory was not measured", "of unknown memory"], [(v) => `it needs ${v.toFixed(0)} MiB`, "too large"])),
-          ...(dice === null ? [] : ask(data, of("low"), (v) => v < dice, ["its Dice has no confidence interval", "without an interval of Dice"], [(v) => `the interval of its mean Dice begins at ${v.toFixed(1)} %`, "of too uncertain or too low Dice"])),
+          ...(dice === null ? [] : ask(data, of("low"), (v) => v < dice, ["its Dice has no confidence interval", "without an interval of Dice"], [(v) => `the interval of its mean Dice begins at ${v.toFixed(1)} %`, "with too low or too uncertain a Dice"])),
           ...(alarms === null ? [] : ask(data, of("alarms"), (v) => v > alarms, ["its false alarms are unknown", "of unknown false alarms"], [(v) => `it marks brain in ${v.toFixed(0)} % of empty slices`, "of too many false alarms"])),
         ];
         item.className = why.length ? "refused" : "qualifies";
