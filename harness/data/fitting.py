@@ -24,7 +24,7 @@ def fit(images: NDArray[np.float32], height: int, width: int, mode: FitMode) -> 
         return images
     if _checked(mode) == "crop_pad":
         return _crop_pad(images, height, width)
-    return _resize_linear(images, height, width)
+    return resampled(images, height, width)
 
 
 def fit_masks(
@@ -36,7 +36,7 @@ def fit_masks(
         return masks
     if _checked(mode) == "crop_pad":
         return _crop_pad(masks, height, width)
-    share = _resize_linear(masks.astype(np.float32), height, width)
+    share = resampled(masks.astype(np.float32), height, width)
     return (share >= 0.5).astype(np.uint8)
 
 
@@ -51,7 +51,7 @@ def unfit(predictions: NDArray[Any], height: int, width: int, mode: FitMode) -> 
     if _checked(mode) == "crop_pad":
         return _crop_pad(predictions, height, width)
     if np.issubdtype(predictions.dtype, np.floating):
-        return _resize_linear(predictions.astype(np.float32), height, width)
+        return resampled(predictions.astype(np.float32), height, width)
     rows = _nearest(predictions.shape[1], height)
     columns = _nearest(predictions.shape[2], width)
     return predictions[:, rows[:, None], columns[None, :]]
@@ -93,7 +93,8 @@ def _linear_weights(old: int, new: int) -> NDArray[np.float32]:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _resize_linear(images: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def resampled(images: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """(n, h, w) → (n, height, width), linear, antialiased where pixels become larger."""
     rows = _linear_weights(images.shape[1], height)
     columns = _linear_weights(images.shape[2], width)
     return np.matmul(np.matmul(rows, images), columns.T)
