@@ -51,8 +51,8 @@ class Case:
 
 def check_case(case: Case) -> tuple[NiftiFile, NiftiFile, Alignment]:
     """Test both headers and that they agree, without reading voxels. Raises `DataError`."""
-    if case.fault:
-        raise DataError(case.fault)
+    if case.fault or case.labels.fault:
+        raise DataError(case.fault or case.labels.fault)
     image = check_nifti(case.image)
     if case.mask is None:
         raise DataError(f"{case.image}: has no brain mask; add one or take the stack out.")

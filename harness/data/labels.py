@@ -55,6 +55,11 @@ class Labels:
             named=True,
         )
 
+    def described(self) -> dict[str, object]:
+        """For `dataset.json`."""
+        brain: object = "all" if self.every else list(self.brain)
+        return {"brain": brain, "other": list(self.other), "ignored": list(self.ignored)}
+
     def split(
         self, values: NDArray[np.float32], path: Path
     ) -> tuple[NDArray[np.uint8], NDArray[np.bool_], str]:
