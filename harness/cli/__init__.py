@@ -26,6 +26,7 @@ from harness.cli import (
     report,
     run,
     stream,
+    terminal,
     train,
     version,
     weights,
@@ -81,6 +82,7 @@ def quick_start(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
+    terminal.never_fail()
     try:
         app()
     except KeyboardInterrupt:

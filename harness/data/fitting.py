@@ -80,9 +80,7 @@ def unfit(
     return found * (seen_rows[:, None] & seen_columns[None, :]).astype(found.dtype)
 
 
-def visible(
-    side: int, window: int, mode: FitMode, step: float = 1.0
-) -> NDArray[np.bool_]:
+def visible(side: int, window: int, mode: FitMode, step: float = 1.0) -> NDArray[np.bool_]:
     """Which of a slice's rows (or columns) the network's grid of `window` pixels covers."""
     if _checked(mode) == "resize":
         return np.ones(side, dtype=np.bool_)
@@ -153,9 +151,19 @@ def _weights(old: int, new: int, step: float) -> NDArray[np.float32]:
 def _linear(
     images: NDArray[np.float32], height: int, width: int, mode: FitMode, step: Step
 ) -> NDArray[np.float32]:
-    old = images.shape[1:]
     if mode == "resize":
-        step = (old[0] / height, old[1] / width)
-    rows = _weights(old[0], height, step[0])
-    columns = _weights(old[1], width, step[1])
+        return resampled(images, height, width)
+    return _weighted(images, height, width, step)
+
+
+def resampled(images: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+    """(n, h, w) → (n, height, width), linear, antialiased where pixels become larger."""
+    return _weighted(images, height, width, (images.shape[1] / height, images.shape[2] / width))
+
+
+def _weighted(
+    images: NDArray[np.float32], height: int, width: int, step: Step
+) -> NDArray[np.float32]:
+    rows = _weights(images.shape[1], height, step[0])
+    columns = _weights(images.shape[2], width, step[1])
     return np.matmul(np.matmul(rows, images), columns.T)

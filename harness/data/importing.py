@@ -158,9 +158,7 @@ def _add_cases(
         )
 
 
-def _add_case(
-    writer: DatasetWriter, case: Case, set_name: str, root: Path, added: _Added
-) -> None:
+def _add_case(writer: DatasetWriter, case: Case, set_name: str, root: Path, added: _Added) -> None:
     try:
         stack = case.load(set_name)
         writer.add_stack(stack)

@@ -37,7 +37,11 @@ class Labels:
         """These labels with what the user said instead."""
         if wanted is None:
             return self
-        known = {*self.brain, *self.other, *wanted.other} if self.named or self.fault else set(wanted.other)
+        known = (
+            {*self.brain, *self.other, *wanted.other}
+            if self.named or self.fault
+            else set(wanted.other)
+        )
         ignored = (*self.ignored, *wanted.ignored)
         if not wanted.named:
             return Labels(

@@ -15,6 +15,7 @@ from harness.data.naming import original
 from harness.data.ratio import by_ratio
 from harness.errors import UsageError
 
+
 def parse_split(texts: Sequence[str]) -> dict[str, str]:
     """`["sub-01,sub-02=train", "sub-03=normal"]` → name → set. Raises `UsageError`."""
     assigned: dict[str, str] = {}

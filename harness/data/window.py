@@ -66,7 +66,7 @@ def fault_of(shares: dict[str, float], window: Window, largest: float) -> str:
     return (
         f"{sentence(worst, beyond[worst], window)}"
         + (f" (and more than {largest:.0%} of {len(beyond) - 1} more)" if len(beyond) > 1 else "")
-        + f"; the scores would measure the window. Take a protocol with fit = \"resample\" and a "
+        + f'; the scores would measure the window. Take a protocol with fit = "resample" and a '
         f"pixel_mm that shows the whole field of view (small_data does), or a larger size; "
         f"up to {largest:.0%} is allowed (evaluation.largest_outside_share)."
     )
@@ -100,9 +100,7 @@ def require_fit(
     fault = fault_of(shares, protocol.input, protocol.evaluation.largest_outside_share)
     if fault:
         raise DataError(f"{folder}: {fault}")
-    return [
-        sentence(stack, share, protocol.input) for stack, share in shares.items() if share > 0
-    ]
+    return [sentence(stack, share, protocol.input) for stack, share in shares.items() if share > 0]
 
 
 def _stacks(folder: Path) -> Iterator[dict[str, Any]]:

@@ -80,8 +80,8 @@ def _predict(
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)
     spacings = zip(rows["spacing_y_mm"], rows["spacing_x_mm"], strict=True)
     return [
-        unfit(
-            mask[None], height, width, chosen.fit, step_of(chosen.fit, spacing, chosen.pixel_mm)
-        )[0].astype(bool)
+        unfit(mask[None], height, width, chosen.fit, step_of(chosen.fit, spacing, chosen.pixel_mm))[
+            0
+        ].astype(bool)
         for mask, (height, width), spacing in zip(brain, sizes, spacings, strict=True)
     ]

@@ -138,9 +138,7 @@ def _masks_of(image: _Name, masks: list[_Name]) -> list[_Name]:
     """The masks of an image: on its own grid before others, of the brain before label maps."""
     own = frozenset(item for item in image.own if item != ("part", "mag"))
     found = [
-        mask
-        for mask in masks
-        if mask.own - {("part", "mag")} == own and not mask.fault_of_mask()
+        mask for mask in masks if mask.own - {("part", "mag")} == own and not mask.fault_of_mask()
     ]
     for better in (
         lambda mask: mask.added.get("space", "").lower() in OWN_SPACES,

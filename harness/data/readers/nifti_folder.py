@@ -63,9 +63,7 @@ def _is_mask(path: Path, source: Path) -> bool:
     return stem(path).lower().endswith(ENDINGS) or bool(folders & set(MASK_FOLDERS))
 
 
-def _find_masks(
-    source: Path, image: Path, index: dict[tuple[Path, str], list[Path]]
-) -> list[Path]:
+def _find_masks(source: Path, image: Path, index: dict[tuple[Path, str], list[Path]]) -> list[Path]:
     """The mask; several of one place and name, their case and ending aside, are all returned."""
     name = stem(image).casefold()
     places = [(image.parent, f"{name}{ending}") for ending in ENDINGS]
