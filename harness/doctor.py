@@ -23,7 +23,7 @@ RUNTIMES = (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"))
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing looked at: how it is, and the remedy where it is not well."""
+    """One thing looked at: its state, and the remedy if it is not ok."""
 
     what: str
     status: Literal["ok", "missing", "low", "broken"]
@@ -63,7 +63,7 @@ def checks(*, deep: bool) -> list[Check]:
             what="disk",
             status="ok" if disk_gb >= LEAST_DISK_GB else "low",
             detail=f"{disk_gb:.0f} GB free here",
-            remedy="" if disk_gb >= LEAST_DISK_GB else "free some, or work in another folder",
+            remedy="" if disk_gb >= LEAST_DISK_GB else "free some space, or work in another folder",
         ),
         _gpu(here.gpu),
         *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
@@ -85,7 +85,7 @@ def _gpu(name: str | None) -> Check:
         what="gpu",
         status="missing",
         detail="no NVIDIA GPU is visible",
-        remedy="not needed but for the paper's protocol and GPU figures",
+        remedy="needed only for the paper's protocol and GPU figures",
     )
 
 

@@ -11,16 +11,15 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backends.errors import SizeError, require_size
+from backends import plans
+from backends.errors import BackendError, SizeError, did_you_mean, require_size
 from harness import registry
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 from harness.registry import check_name
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -144,10 +143,8 @@ class Protocol(Section):
         data = self.model_dump()
         data["measuring"] |= measuring
         if size:
-            parts = size.lower().split("x")
-            if len(parts) != 2 or not all(part.isdigit() for part in parts):
-                raise UsageError(f"--size {size!r}: expected HEIGHTxWIDTH such as 256x256.")
-            data["input"] |= {"height": int(parts[0]), "width": int(parts[1])}
+            height, width = parse_size(size)
+            data["input"] |= {"height": height, "width": width}
         return parse_protocol(data, self.name)
 
     @property
@@ -164,6 +161,14 @@ class Protocol(Section):
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """(height, width) of `HEIGHTxWIDTH`. Raises `UsageError`, which names the option."""
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise UsageError(f"{option} {text!r}: expected HEIGHTxWIDTH such as 256x256.")
+    return int(sides[0]), int(sides[1])
+
+
 def available() -> list[str]:
     """Names of the protocols that come with fetalbench."""
     return sorted(path.stem for path in FOLDER.glob("*.toml"))
@@ -175,9 +180,7 @@ def load_protocol(name_or_path: str) -> Protocol:
     if path.suffix != ".toml":
         path = FOLDER / f"{name_or_path}.toml"
         if not path.is_file():
-            raise UsageError(
-                f"unknown protocol {name_or_path!r}: {_nearest(name_or_path, available())}"
-            )
+            raise unknown("protocol", name_or_path, available())
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -233,23 +236,17 @@ def _check_names(protocol: Protocol) -> None:
     for name in protocol.grid.backends:
         registry.backend(name)
     exact = [("networks", name, registry.network_name(name)) for name in protocol.networks]
-    plans = protocol.measuring.plans
-    exact += [("measuring.plans", name, registry.backend(name)) for name in plans]
+    chosen = protocol.measuring.plans
+    exact += [("measuring.plans", name, registry.backend(name)) for name in chosen]
     for table, name, known in exact:
         if name != known:
             raise UsageError(f"{table}: {name!r} is called {known!r} here.")
-    for backend, keys in plans.items():
-        known = registry.plan_keys()
+    for backend, keys in chosen.items():
         for key in keys:
-            if key not in known:
-                raise UsageError(
-                    f"measuring.plans.{backend}: unknown plan {key!r}; {_nearest(key, known)}"
-                )
-
-
-def _nearest(value: str, known: Sequence[str]) -> str:
-    close = get_close_matches(value, known, n=1, cutoff=0.4)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+            try:
+                plans.require(key, plans.PLANS.get(backend, ()))
+            except BackendError as error:
+                raise UsageError(f"measuring.plans.{backend}: {error}") from None
 
 
 def _check_augmentation(protocol: Protocol, source: str) -> None:
@@ -274,10 +271,11 @@ def _sentence(error: ValidationError, source: str, model: type[Section], prefix:
         message = first["msg"].lower().replace("tuple", "array")
         wrong = f"{source}: {where}: {message} (got {first['input']!r})"
         expected = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected", ""))
-        return f"{wrong}; {_nearest(str(first['input']), expected)}" if expected else f"{wrong}."
+        return (
+            f"{wrong}; {did_you_mean(str(first['input']), expected)}" if expected else f"{wrong}."
+        )
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
         assert isinstance(annotation, type)
         model = annotation
-    close = get_close_matches(parts[-1], model.model_fields, n=1, cutoff=0)
-    return f"{source}: unknown key {where!r}; the nearest known key is {close[0]!r}."
+    return f"{source}: unknown key {where!r}: {did_you_mean(parts[-1], model.model_fields)}"

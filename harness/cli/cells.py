@@ -10,12 +10,14 @@ from typing import Any
 
 import typer
 
+from backends.weights import require_weights_file
 from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
 from harness.data.window import require_fit
 from harness.errors import EXIT_INTERRUPTED
+from harness.jobs.environment import DeviceChoice
 from harness.jobs.job import RUN_STAGES, Stage, StreamSettings
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
@@ -24,7 +26,6 @@ from harness.run.grid import PlannedCell
 from harness.run.grid import plan as make_plan
 from harness.run.runner import Request, choose_device, execute
 from harness.run.supervisor import Faulty, Interrupted
-from harness.worker.weights import require_weights_file
 
 
 def run_cells(
@@ -35,7 +36,7 @@ def run_cells(
     backends: Sequence[str],
     seeds: Sequence[int],
     results: Path,
-    device: str,
+    device: DeviceChoice,
     force: bool,
     stages: tuple[Stage, ...] = RUN_STAGES,
     weights: Path | None = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -29,20 +29,26 @@ OtherLabels = Annotated[str, typer.Option(help="Labels that are not brain, as 1 
 IgnoreLabels = Annotated[
     str, typer.Option(help="Labels of what nobody annotated; such slices are left out.")
 ]
+Form = Annotated[
+    Literal["auto", "bids", "nifti", "pairs", "nnunet", "arrays"],
+    typer.Option(help="Layout of a raw source."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is there.")]
 
 
 @app.command()
 def phantom(
     out: Out,
-    preset: Annotated[str, typer.Option(help="tiny, paper or study.")] = "tiny",
+    preset: Annotated[
+        Literal["tiny", "paper", "study"], typer.Option(help="Size of the data set.")
+    ] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other subjects.")] = 0,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="name=strengths, as motion=0,0.2,0.4; may be repeated."),
     ] = None,
     matrix: Annotated[
-        int, typer.Option(help="Pixels a side at the same field of view; 0: the preset's.")
+        int, typer.Option(help="Pixels per side at the same field of view; 0: the preset's.")
     ] = 0,
     processes: Annotated[int, typer.Option(min=0, help="0: as many as cores.")] = 0,
     force: Force = False,
@@ -79,10 +85,10 @@ def import_(
         ),
     ] = None,
     split_by: Annotated[
-        str,
-        typer.Option(help="subject, or stack on explicit wish (leaks anatomy between sets)."),
+        Literal["subject", "stack"],
+        typer.Option(help="By stack only if you must: it leaks anatomy between sets."),
     ] = "subject",
-    form: Annotated[str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays.")] = "auto",
+    form: Form = "auto",
     split_file: Annotated[
         Path | None, typer.Option(help="A TSV file with the columns subject (or stack) and set.")
     ] = None,
@@ -132,9 +138,7 @@ def import_(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="Raw source or prepared data set.")],
-    form: Annotated[
-        str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays (raw sources).")
-    ] = "auto",
+    form: Form = "auto",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the check fails.")
     ] = 0.2,
@@ -148,10 +152,15 @@ def check(
     ignore_labels: IgnoreLabels = "",
     as_json: AsJson = False,
 ) -> None:
+<<<<<<< HEAD
     """List every stack, what is excluded and why; exit code 3 where too much is."""
     from harness.data.checking import CheckOptions, check_folder
     from harness.data.labels import parse_labels
     from harness.protocol import load_protocol
+=======
+    """List every stack, what is excluded and why; exit code 3 if too much is."""
+    from harness.data.checking import check_folder
+>>>>>>> main
 
     options = CheckOptions(
         form=form,

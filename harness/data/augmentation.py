@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
 from harness.data.normalisation import per_slice
-from harness.errors import UsageError
+from harness.errors import unknown
 
 # Slices warped at once: bounds the memory of the gather (about 30 bytes a pixel).
 CHUNK = 16
@@ -71,10 +70,7 @@ def augment(
     if level == "none":
         return images, masks
     if level not in LEVELS:
-        names = ["none", *LEVELS]
-        close = get_close_matches(level, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(names)}."
-        raise UsageError(f"augmentation level {level!r} is unknown: {hint}")
+        raise unknown("augmentation level", level, ["none", *LEVELS])
     strengths = LEVELS[level]
     new_images = np.empty_like(images)
     new_masks = np.empty_like(masks)

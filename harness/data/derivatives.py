@@ -104,8 +104,9 @@ def _unpack(rows: pd.DataFrame, count: int) -> NDArray[np.uint8]:
 def _slice_axis(row: dict[Any, Any], affine: NDArray[np.float64]) -> int:
     """The axis of the affine that the stack was cut across.
 
-    An import says it. Else the other two have the stack's spacing: slices may lie closer than pixels (a phantom on a coarse grid), so the largest spacing is no
-    guide. Where all are alike readers cut across the last axis.
+    An import says it. Else the other two have the stack's spacing: slices may lie closer than
+    pixels (a phantom on a coarse grid), so the largest spacing is no guide. Where all are alike it
+    is the last axis.
     """
     if row.get("slice_axis") is not None:
         return int(row["slice_axis"])

@@ -22,7 +22,7 @@ SAME: Step = (1.0, 1.0)
 
 
 def step_of(mode: FitMode, spacing_mm: tuple[float, float], pixel_mm: float | None) -> Step:
-    """The size of a network's pixel in pixels of a slice. Raises `UsageError` without `pixel_mm`."""
+    """A network's pixel in pixels of a slice. Raises `UsageError` without `pixel_mm`."""
     if _checked(mode) != "resample":
         return SAME
     if not pixel_mm or pixel_mm <= 0:
@@ -92,7 +92,8 @@ def visible(side: int, window: int, mode: FitMode, step: float = 1.0) -> NDArray
 
 
 def _is_same(array: NDArray[Any], height: int, width: int, mode: FitMode, step: Step) -> bool:
-    return array.shape[1:] == (height, width) and (_checked(mode) != "resample" or step == SAME)
+    checked = _checked(mode)
+    return array.shape[1:] == (height, width) and (checked != "resample" or step == SAME)
 
 
 def _checked(mode: str) -> FitMode:

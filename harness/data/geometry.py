@@ -86,7 +86,7 @@ def placement(path: Path, header: Any, shape: tuple[int, int, int]) -> Placement
         warnings.append("it says nothing of its orientation (neither sform nor qform)")
     flat = [axis for axis in range(3) if shape[axis] == 1]
     affine = _with_thickness(_scaled(affine, scale), flat)
-    _check_spacing(path, affine, shape, scale)
+    _check_spacing(path, affine, scale)
     _check_shear(path, affine, flat)
     return Placement(affine, None if other is None else _scaled(other, scale), tuple(warnings))
 
@@ -296,7 +296,7 @@ def _with_thickness(affine: Affine, flat: list[int]) -> Affine:
     return affine
 
 
-def _check_spacing(path: Path, affine: Affine, shape: tuple[int, ...], scale: float) -> None:
+def _check_spacing(path: Path, affine: Affine, scale: float) -> None:
     spacing = spacing_of(affine)
     low, high = SPACING_LIMITS_MM
     # Zero and not finite are tested in pixdim, before.

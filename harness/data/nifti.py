@@ -7,7 +7,6 @@ in it is tested, and then no more bytes are unpacked than it may hold.
 from __future__ import annotations
 
 import gzip
-import os
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -130,8 +129,8 @@ def _decode(file: NiftiFile, raw: bytes, count: int) -> NDArray[np.float32]:
 def not_here(path: Path) -> str:
     """Why a file has no content on this machine, with the remedy, or "" where it has."""
     if path.is_symlink() and not path.exists():
-        target = os.readlink(path)
-        if "annex/objects" in target.replace(os.sep, "/"):
+        target = path.readlink().as_posix()
+        if "annex/objects" in target:
             return f"is a git-annex link whose content is not here; {FETCH_ANNEX}."
         return "is a link to a file that is not there; fetch or restore what it points to."
     if not path.is_file():
@@ -170,6 +169,8 @@ def _read_header(path: Path) -> Any:
             if header["pixdim"][0] == 0:
                 header["pixdim"][0] = 1
             return header
+    if path.name.lower().endswith(".gz") and not _is_packed(path):
+        raise DataError(f"{path}: cannot be unpacked (it is not a gzip file); fetch it again.")
     raise DataError(f"{path}: is no single-file NIfTI image; convert it to .nii or .nii.gz.")
 
 

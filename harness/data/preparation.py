@@ -25,8 +25,9 @@ def prepare(
     """Read, fit and normalise the slices of `rows`, in their order.
 
     Returns images (n, height, width, 1) float32 and masks (n, height, width) uint8 of 0 and 1.
-    `pixel_mm` is the size of a pixel that `fit="resample"` makes. Slices are fitted first and normalised on the network's grid, one at a time unless the
-    normalisation itself looks at all of them. Raises `DataError` and `UsageError`.
+    `pixel_mm` is the size of a pixel that `fit="resample"` makes. Slices are fitted first and
+    normalised on the network's grid, one at a time unless the normalisation itself looks at all of
+    them. Raises `DataError` and `UsageError`.
     """
     images = np.empty((len(rows), height, width), dtype=np.float32)
     masks = np.empty((len(rows), height, width), dtype=np.uint8)

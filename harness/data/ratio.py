@@ -63,7 +63,7 @@ def parse_ratio(text: str) -> dict[str, float]:
 
 
 def _counts(shares: dict[str, float], subjects: int) -> dict[str, int]:
-    """Subjects of each set: rounded, at least one where a share is asked for, all in all `subjects`."""
+    """Subjects of each set: rounded, at least one where a share is asked for, none left over."""
     wanted = {name: share for name, share in shares.items() if share > 0}
     if len(wanted) > subjects:
         raise UsageError(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from harness import registry
 from harness.data.catalogue import Dataset
 from harness.errors import EXIT_OK, EXIT_SOME_CELLS_FAILED, EnvironmentFault
-from harness.jobs.environment import gpu_present, planned_device
+from harness.jobs.environment import DeviceChoice, gpu_present, planned_device
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
 from harness.jobs.recording import make_record
 from harness.measuring.entries import missing_parts
@@ -82,7 +82,7 @@ class Summary:
         return EXIT_SOME_CELLS_FAILED if failed or self.measurements else EXIT_OK
 
 
-def choose_device(choice: str, protocol: Protocol) -> Literal["cpu", "cuda"]:
+def choose_device(choice: DeviceChoice, protocol: Protocol) -> Literal["cpu", "cuda"]:
     """Resolve `auto`. Raises `EnvironmentFault` where the protocol needs a GPU and none is here."""
     device = planned_device(choice)
     if choice == "cuda" and not gpu_present():

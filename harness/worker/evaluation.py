@@ -15,7 +15,7 @@ from harness.errors import DataError
 from harness.metrics import score_slices, summarise
 from harness.protocol import Protocol
 from harness.records.schema import SetScores
-from harness.worker.training import arg_max_masks
+from harness.worker.masks import arg_max_masks
 
 
 @dataclass(kw_only=True)

@@ -20,6 +20,7 @@ from backends.contract import Array, Network, TrainingOptions
 from harness.data.augmentation import augment
 from harness.protocol import Training
 from harness.worker.checkpoint import Checkpoint, CheckpointFile
+from harness.worker.masks import arg_max_masks
 
 # Enough for stable means, and a tenth of an epoch's cost.
 RECALIBRATION_SLICES = 128
@@ -125,15 +126,6 @@ def fixed_mask_dice(masks: Array) -> float:
     share = with_brain.mean(axis=0)
     fixed = [np.broadcast_to(share >= least, with_brain.shape) for least in FIXED_MASK_SHARES]
     return max(brain_dice(with_brain, mask) for mask in fixed)
-
-
-def arg_max_masks(logits: Callable[[Array], Array], images: Array, batch_size: int) -> Array:
-    """Masks (n, h, w) uint8 of (n, h, w, 1) images: the class of the greatest logit."""
-    parts = [
-        logits(images[start : start + batch_size]).argmax(axis=3).astype(np.uint8)
-        for start in range(0, len(images), batch_size)
-    ]
-    return np.concatenate(parts)
 
 
 def train(

@@ -97,7 +97,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "unknown device": (
         lambda d, _t: ["run", "--data", str(d), "--device", "gpu"],
         2,
-        "expected auto, cpu or cuda",
+        "'gpu' is not one of 'auto', 'cpu', 'cuda'",
     ),
     "import: no such folder": (
         lambda _d, t: ["data", "import", "nowhere", "--out", str(t / "set")],
@@ -136,7 +136,11 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     ),
     "protocol: side": (protocol("[input]\nwidth = 100"), 2, "width 100 is not a multiple of 64"),
     "protocol: network": (protocol("[networks.rfbnet]"), 2, "did you mean 'rfbsnet'?"),
-    "protocol: key": (protocol("[training]\nepoch = 3"), 2, "nearest known key is 'epochs'"),
+    "protocol: key": (
+        protocol("[training]\nepoch = 3"),
+        2,
+        "unknown key 'training.epoch': did you mean 'epochs'?",
+    ),
     "protocol: augmentation": (
         protocol('[training]\naugmentation = "bsic"'),
         2,
@@ -193,7 +197,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "profile": (
         lambda d, _t: ["measure", "unet", "--data", str(d), "--profile", "fast"],
         2,
-        "expected one of quick, publish, mlperf",
+        "'fast' is not one of 'quick', 'publish', 'mlperf'",
     ),
     "no weights": (
         lambda d, _t: ["evaluate", "unet", "--data", str(d)],

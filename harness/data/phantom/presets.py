@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 
 # Strengths of a sweep, so that a curve can be drawn over them.
 LEAST_LEVELS = 3
@@ -81,9 +80,7 @@ PRESETS = {
 def find_preset(name: str) -> Preset:
     """The preset of that name. Raises `UsageError` with the nearest name."""
     if name not in PRESETS:
-        close = get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRESETS)}."
-        raise UsageError(f"phantom preset {name!r} is unknown: {hint}")
+        raise unknown("phantom preset", name, PRESETS)
     return PRESETS[name]
 
 

@@ -1,8 +1,8 @@
 """BIDS: raw `sub-*/[ses-*/]anat/*_T2w.nii[.gz]`, masks in derivatives of any depth or beside.
 
-A mask belongs to the image whose entities it has, in any order, besides those that derivatives add
-(space, label, desc, res, den). It is named `…_desc-brain_mask`, `…_label-brain_mask`, `…_dseg`, or as
-found in the wild `…_T2w_desc-brain_mask`.
+A mask belongs to the image whose entities it has, in any order, besides those that derivatives
+add (space, label, desc, res, den). It is named `…_desc-brain_mask`, `…_label-brain_mask`, `…_dseg`,
+or as found in the wild `…_T2w_desc-brain_mask`.
 """
 
 from __future__ import annotations

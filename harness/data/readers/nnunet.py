@@ -2,8 +2,8 @@
 
 The Medical Segmentation Decathlon's form is the same without `_0000`. Of `dataset.json` the
 `file_ending` and the `labels` are heeded, in the form of either version. The brain is the label
-named `brain` (one value or, as a region, several), else the only label there is; voxels of the label
-`ignore` were annotated by nobody.
+named `brain` (one value or, as a region, several), else the only label there is; nobody annotated
+the voxels of the label `ignore`.
 """
 
 from __future__ import annotations

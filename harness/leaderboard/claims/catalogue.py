@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.standings import Standings
 from harness.leaderboard.claims import accuracy as claims_accuracy
 from harness.leaderboard.claims import speed as claims_speed
-from harness.leaderboard.claims.claim import NINE, SUBJECT, Claim
+from harness.leaderboard.claims.claim import NINE, PROPOSED, Claim
 
 
 def claims(board: Board, standings: Standings) -> list[Claim]:
-    """All claims; empty where the board has no record of the paper's own network that ran."""
-    if not any(row.network == SUBJECT and _ran(row) for row in board.rows):
+    """All claims; empty if the board has no result of the network that the paper proposes."""
+    if not any(row.network == PROPOSED and row.has_result for row in board.rows):
         return []
     nine = [row for row in board.rows if row.network in NINE]
     own = [row for row in nine if row.backend == standings.reference]
-    plan = next(((r.plan, r.precision) for r in own if r.network == SUBJECT and r.plan), None)
+    plan = next(((r.plan, r.precision) for r in own if r.network == PROPOSED and r.plan), None)
     timed = [row for row in own if (row.plan, row.precision) == plan]
     speed = claims_speed.Speed(board=board, rows=timed)
     accuracy = claims_accuracy.Accuracy(standings=standings, rows=own)
@@ -30,7 +29,3 @@ def claims(board: Board, standings: Standings) -> list[Claim]:
         claims_speed.memory(speed),
         claims_speed.real_time(speed),
     ]
-
-
-def _ran(row: Row) -> bool:
-    return row.cell is not None and bool(row.cell.finished or row.cell.scored)

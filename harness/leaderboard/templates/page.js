@@ -37,7 +37,7 @@
     for (const extra of all(".flag, .stamp", main)) extra.replaceWith(` (${extra.textContent})`);
     return main.textContent.replace(/[↕↑↓]/g, "").replace(/\s+/g, " ").trim();
   };
-  // Network, backend and plan are copied also where a narrow screen shows them in one column.
+  // Network, backend and plan are copied even if a narrow screen shows them in one column.
   const copied = (cell, place) => place < 3 || visible(cell);
   const grid = (table) => [...table.rows].filter(visible).map((row) => [...row.cells].filter(copied).map(label));
   const latexCharacters = { "\\": "\\textbackslash{}", "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "–": "--" };
@@ -93,7 +93,7 @@
     for (const button of all("[data-copy]", board)) {
       button.addEventListener("click", () => copy(button, formats[button.dataset.copy](grid(table))));
     }
-    // A number opens what is behind it, as its row's name does for the keyboard.
+    // A number opens the details of its row, as the row's name does for the keyboard.
     table.tBodies[0].addEventListener("click", (event) => {
       if (event.target.closest("a") || !event.target.closest("td.num")) return;
       event.target.closest("tr").querySelector("a.open-details")?.click();
@@ -134,11 +134,11 @@
         const data = item.dataset;
         const why = data.out ? [data.out] : [
           ...(deadline === null ? [] : ask(data, "p90", (v) => v > deadline, data.p90Why, (v) => `it takes ${v.toFixed(1)} ms`)),
-          ...(memory === null ? [] : ask(data, "memory", (v) => v > memory, "its memory is not known", (v) => `it takes ${v.toFixed(0)} MiB`)),
+          ...(memory === null ? [] : ask(data, "memory", (v) => v > memory, "its memory is unknown", (v) => `it takes ${v.toFixed(0)} MiB`)),
           ...(dice === null ? [] : ask(data, key, (v) => v < dice, "its Dice has no confidence interval", (v) => `its Dice may be as low as ${v.toFixed(1)} %`)),
         ];
         item.className = why.length ? "refused" : "qualifies";
-        item.querySelector(".why").textContent = why.length ? `not, because ${why.join(" and ")}` : "qualifies";
+        item.querySelector(".why").textContent = why.length ? `does not qualify: ${why.join(" and ")}` : "qualifies";
         qualified += !why.length;
       }
       const rank = (item) => [item.className === "refused", Number(item.dataset.p90 ?? Infinity)];

@@ -1,0 +1,161 @@
+"""What the page shows of a board: everything that the templates read, worked out beforehand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.leaderboard.board.boards import Board
+from harness.leaderboard.board.races import Race, races, with_intervals
+from harness.leaderboard.board.rows import Row
+from harness.leaderboard.board.standings import Standings, with_standings
+from harness.leaderboard.board.titles import QUANTITY_TITLES, backend_title
+from harness.leaderboard.claims.catalogue import claims
+from harness.leaderboard.claims.claim import Claim
+from harness.leaderboard.claims.headline import Headline, headline
+from harness.leaderboard.claims.scanner import Candidate, candidates
+from harness.leaderboard.details import Environment, RowDetails, details, environments
+from harness.leaderboard.figures.batch_sweep import batch_sweep
+from harness.leaderboard.figures.drawing import Drawing
+from harness.leaderboard.figures.heatmaps import heat_maps
+from harness.leaderboard.figures.latency_dice import latency_versus_dice
+from harness.leaderboard.figures.memory_bars import memory_bars
+from harness.leaderboard.figures.overlays import Overlays, overlays
+from harness.leaderboard.figures.robustness import robustness
+from harness.leaderboard.figures.training_curves import training_curves
+from harness.leaderboard.run_facts import WhatWasRun, what_was_run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extent:
+    """How much of a board the page shows, besides its table.
+
+    With `brief`, records are linked but not described. Without `whole`, figures become links and
+    only the reference backend is compared. Without `figures`, no figures are made at all.
+    """
+
+    brief: bool = False
+    whole: bool = True
+    figures: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """The figures of a board: `drawings` on the page, `beside` as files, and the overlays."""
+
+    drawings: tuple[Drawing, ...] = ()
+    beside: tuple[Drawing, ...] = ()
+    overlays: Overlays | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardView:
+    """A board and everything that the page says of it.
+
+    `network_of` and `row_of` lead from the title of a network (and a backend) in the standings to
+    its key and its row; `reasons` numbers the reasons for missing values; `best` is the best number
+    of each column that one network alone holds.
+    """
+
+    board: Board
+    extent: Extent
+    standings: Standings
+    headline: Headline
+    claims: list[Claim]
+    races: list[Race]
+    candidates: list[Candidate]
+    pictures: Pictures
+    details: list[RowDetails]
+    environments: list[Environment]
+    run: WhatWasRun
+    reasons: dict[str, int]
+    best: dict[str, float]
+    network_of: dict[str, str]
+    row_of: dict[tuple[str, str], Row]
+
+    @property
+    def quantity_title(self) -> str:
+        """What the latency is called that the board speaks of."""
+        quantity = self.board.timed_quantity
+        return QUANTITY_TITLES[quantity] if quantity else ""
+
+    @property
+    def reference_title(self) -> str:
+        """The backend with the most networks."""
+        return backend_title(self.standings.reference)
+
+
+def view_of(plain: Board, results: Path, extent: Extent) -> BoardView:
+    """The view of a board as `build_boards` made it; figures are drawn when they are asked for."""
+    board, standings = with_standings(with_intervals(plain))
+    found = environments(board)
+    names = standings.names
+    return BoardView(
+        board=board,
+        extent=extent,
+        standings=standings,
+        headline=headline(board, standings),
+        claims=claims(board, standings),
+        races=races(board),
+        candidates=candidates(board),
+        pictures=_pictures(board, standings, extent),
+        details=details(board, found, results, brief=extent.brief),
+        environments=list(found.values()),
+        run=what_was_run(board),
+        reasons=_reasons(board),
+        best=_best(board),
+        network_of={name: network for network, name in names.items()},
+        row_of={(names[row.network], row.backend): row for row in reversed(board.rows)},
+    )
+
+
+def _pictures(board: Board, standings: Standings, extent: Extent) -> Pictures:
+    if not extent.figures:
+        return Pictures()
+    if not extent.whole:
+        return Pictures(drawings=tuple(latency_versus_dice(board)))
+    drawings = [
+        *latency_versus_dice(board),
+        *batch_sweep(board),
+        *memory_bars(board),
+        *training_curves(board),
+        *robustness(board),
+    ]
+    return Pictures(
+        drawings=tuple(drawings),
+        beside=tuple(heat_maps(board, standings)),
+        overlays=overlays(board),
+    )
+
+
+def _reasons(board: Board) -> dict[str, int]:
+    """The reasons for missing values, numbered for the marks beside them.
+
+    A tooltip alone would need a mouse; keyboards, fingers and paper have none.
+    """
+    notes = [
+        value.note
+        for row in board.rows
+        for column in board.columns
+        if (value := row.values.get(column.key)) and value.number is None
+        if value.note and value.note not in row.reason
+    ]
+    return {note: number for number, note in enumerate(dict.fromkeys(notes), 1)}
+
+
+def _best(board: Board) -> dict[str, float]:
+    """The best number of each column with a direction, if one network alone holds it."""
+    best = {}
+    for column in board.columns:
+        found = [
+            (number, row.network)
+            for row in board.rows
+            if column.better and (number := row.number(column.key)) is not None
+        ]
+        numbers = {number for number, _ in found}
+        if len(numbers) < 2:
+            continue
+        top = max(numbers) if column.better == "higher" else min(numbers)
+        if len({network for number, network in found if number == top}) == 1:
+            best[column.key] = top
+    return best
