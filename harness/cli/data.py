@@ -152,15 +152,10 @@ def check(
     ignore_labels: IgnoreLabels = "",
     as_json: AsJson = False,
 ) -> None:
-<<<<<<< HEAD
-    """List every stack, what is excluded and why; exit code 3 where too much is."""
+    """List every stack, what is excluded and why; exit code 3 if too much is."""
     from harness.data.checking import CheckOptions, check_folder
     from harness.data.labels import parse_labels
     from harness.protocol import load_protocol
-=======
-    """List every stack, what is excluded and why; exit code 3 if too much is."""
-    from harness.data.checking import check_folder
->>>>>>> main
 
     options = CheckOptions(
         form=form,

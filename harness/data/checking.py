@@ -43,7 +43,7 @@ def check_folder(folder: Path, options: CheckOptions) -> tuple[list[dict[str, An
         rows, fault = _check_raw(folder, options)
     if fault or protocol is None:
         return rows, fault
-    shares = {row["stack"]: row["outside_window"] or 0.0 for row in rows}
+    shares = {row["stack"]: (row["outside_window_percent"] or 0.0) / 100 for row in rows}
     return rows, fault_of(shares, protocol.input, protocol.evaluation.largest_outside_share)
 
 
@@ -92,7 +92,7 @@ def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[st
         "thickness_mm": None,
         "orientation": None,
         "gestational_age_weeks": case.gestational_age_weeks,
-        "outside_window": None,
+        "outside_window_percent": None,
         "reason": "",
     }
     if case.left_out:
@@ -103,18 +103,20 @@ def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[st
         return row | {"reason": str(error)}
     leaks.add(stack)
     slices, height, width = stack.images.shape
+    taken = list(range(slices) if stack.taken is None else stack.taken)
     found: dict[str, Any] = {
         "reason": "; ".join((*stack.warnings, not_annotated(stack))).strip("; ")
     }
     if protocol is not None:
-        found["outside_window"] = outside_share(stack.masks, stack.spacing_mm, protocol.input)
+        share = outside_share(stack.masks, stack.spacing_mm, protocol.input)
+        found["outside_window_percent"] = round(100 * share, 2)
     return (
         row
         | found
         | {
             "status": "ok",
-            "slices": slices,
-            "slices_with_brain": int(stack.masks.any(axis=(1, 2)).sum()),
+            "slices": len(taken),
+            "slices_with_brain": int(stack.masks[taken].any(axis=(1, 2)).sum()),
             "height": height,
             "width": width,
             "spacing_mm": round(stack.spacing_mm[0], 4),
@@ -127,6 +129,7 @@ def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[st
 def _check_prepared(folder: Path, protocol: Protocol | None) -> tuple[list[dict[str, Any]], str]:
     dataset = open_dataset(folder, verify=True)
     shares = outside_shares(folder, protocol.input) if protocol is not None else {}
+    shares = {stack: round(100 * share, 2) for stack, share in shares.items()}
     rows = _prepared_rows(dataset, shares)
     try:
         check_leakage(dataset)
@@ -156,7 +159,7 @@ def _prepared_rows(dataset: Dataset, shares: Mapping[str, float]) -> list[dict[s
                 "thickness_mm": round(float(first["thickness_mm"]), 4),
                 "orientation": first["orientation"],
                 "gestational_age_weeks": ages.get(str(name)),
-                "outside_window": shares.get(str(name)),
+                "outside_window_percent": shares.get(str(name)),
                 "reason": "",
             }
         )

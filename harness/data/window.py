@@ -92,9 +92,8 @@ def require_fit(
     tests = [meta.sets[name] for name in wanted if name in meta.sets]
     if evaluates and not any(counts.slices_with_brain for counts in tests):
         raise DataError(
-            f"{folder}: has no slice with brain in the test sets {' and '.join(wanted)}, "
-            "so nothing could be scored; import it again with a test set, as in --split NAME=normal or "
-            "--split-ratio 0.7/0.15/0.15."
+            f"{folder}: no slice with brain is in the test sets {' and '.join(wanted)}; import "
+            "it again with one, as in --split NAME=normal or --split-ratio 0.7/0.15/0.15."
         )
     shares = outside_shares(folder, protocol.input)
     fault = fault_of(shares, protocol.input, protocol.evaluation.largest_outside_share)
