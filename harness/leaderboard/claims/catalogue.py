@@ -38,6 +38,8 @@ def _timed(board: Board, nine: list[Row], reference: str) -> list[Row]:
     float32. Speed depends on no score: the plan is found even if nothing was scored.
     """
     quantity = board.timed_quantity
+    if quantity is None:
+        return []
     plans: dict[tuple[str, str, str], list[Row]] = {}
     for row in nine:
         if row.number(f"{quantity}_p50_ms") is not None:
@@ -59,7 +61,7 @@ def _timed(board: Board, nine: list[Row], reference: str) -> list[Row]:
             plan,
         )
 
-    if quantity is None or not plans:
+    if not plans:
         return []
     chosen = min(plans, key=preference)
     return [row for row in nine if (row.backend, row.plan, row.precision) == chosen]

@@ -228,7 +228,7 @@ def test_the_copied_table_holds_numbers(open_page: Opener) -> None:
     page.locator("[data-copy=csv]").click()
     page.wait_for_function("navigator.clipboard.readText().then((t) => t.length > 0)")
     first = page.evaluate("navigator.clipboard.readText()").splitlines()[1]
-    cells = list(csv.reader([first]))[0][2:]
+    cells = next(csv.reader([first]))[2:]
     assert any(cells)
     assert all(cell == "" or float(cell) == float(cell) for cell in cells)
 
