@@ -46,7 +46,10 @@ class Input(Section):
     height: int = 256
     width: int = 256
     classes: int = Field(default=2, ge=2)
-    fit: Literal["crop_pad", "resize"] = "crop_pad"
+    fit: Literal["crop_pad", "resize", "resample"] = "crop_pad"
+    pixel_mm: float | None = Field(
+        default=None, gt=0.1, le=10, description='size of a pixel that fit = "resample" makes'
+    )
     normalisation: Literal["per_slice", "per_pixel_std"] = "per_slice"
 
 
@@ -82,6 +85,9 @@ class Evaluation(Section):
     )
     nsd_tolerance_mm: float = Field(default=2.0, gt=0)
     batch_size: int = Field(default=8, ge=1)
+    largest_outside_share: float = Field(
+        default=0.05, ge=0, le=1, description="of a stack's brain outside the window, else refused"
+    )
 
 
 class Measuring(Section):
@@ -161,6 +167,10 @@ class Protocol(Section):
             # Records from before these keys came in keep their hash.
             if not content["training"][which]:
                 del content["training"][which]
+        # A refusal changes no figure, nor does the size of pixels that nothing is resampled to.
+        del content["evaluation"]["largest_outside_share"]
+        if self.input.pixel_mm is None:
+            del content["input"]["pixel_mm"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
@@ -208,6 +218,7 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
         raise UsageError(_sentence(error, source, Protocol)) from None
     check_name(protocol.name, "protocol")
     _check_augmentation(protocol, source)
+    _check_fit(protocol.input, source)
     try:
         _check_names(protocol)
         require_size(protocol.input.height, protocol.input.width)
@@ -215,6 +226,18 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
     except (UsageError, SizeError) as error:
         raise UsageError(f"{source}: {error}") from None
     return protocol
+
+
+def _check_fit(chosen: Input, source: str) -> None:
+    """Raise `UsageError` where a size of pixels is missing, or given and not used."""
+    if chosen.fit == "resample" and chosen.pixel_mm is None:
+        raise UsageError(
+            f'{source}: input.fit = "resample" needs input.pixel_mm, the size of a pixel in mm.'
+        )
+    if chosen.fit != "resample" and chosen.pixel_mm is not None:
+        raise UsageError(
+            f'{source}: input.pixel_mm is used by fit = "resample" only, and fit is {chosen.fit}.'
+        )
 
 
 def _check_names(protocol: Protocol) -> None:

@@ -28,6 +28,7 @@ from harness.cli import (
     report,
     run,
     stream,
+    terminal,
     train,
     version,
     weights,
@@ -91,6 +92,7 @@ def quick_start(
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
+    terminal.never_fail()
     try:
         app()
     except KeyboardInterrupt:

@@ -15,6 +15,7 @@ from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
+from harness.data.window import require_fit
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs.environment import DeviceChoice
 from harness.jobs.job import RUN_STAGES, Stage, StreamSettings
@@ -52,6 +53,9 @@ def run_cells(
     if weights is not None:
         require_weights_file(weights)
     dataset = open_dataset(data, verify=True)
+    if {"train", "evaluate"} & {*stages}:
+        for line in require_fit(data, dataset.meta, protocol, evaluates="evaluate" in stages):
+            typer.echo(f"fetalbench: {line}", err=True)
     chosen = choose_device(device, protocol)
     request = Request(
         protocol=protocol,

@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write the data set to.")]
+SliceAxis = Annotated[
+    list[str] | None,
+    typer.Option(help="Axis across the slices: i, j or k, or NAME=k for some stacks."),
+]
+BrainLabels = Annotated[
+    str, typer.Option(help="Labels that are brain, as 1,2,5-7, or all (but 0).")
+]
+OtherLabels = Annotated[str, typer.Option(help="Labels that are not brain, as 1 or 8,9.")]
+IgnoreLabels = Annotated[
+    str, typer.Option(help="Labels of what nobody annotated; such slices are left out.")
+]
 Form = Annotated[
     Literal["auto", "bids", "nifti", "pairs", "nnunet", "arrays"],
     typer.Option(help="Layout of a raw source."),
@@ -74,13 +85,31 @@ def import_(
     out: Out,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="names=set, as sub-01,sub-02=train; sets: train val normal challenging."),
+        typer.Option(
+            help="names=set, as sub-01,sub-02=train or 'run-*=normal'; "
+            "sets: train val normal challenging."
+        ),
     ] = None,
     split_by: Annotated[
         Literal["subject", "stack"],
         typer.Option(help="By stack only if you must: it leaks anatomy between sets."),
     ] = "subject",
     form: Form = "auto",
+    split_file: Annotated[
+        Path | None, typer.Option(help="A TSV file with the columns subject (or stack) and set.")
+    ] = None,
+    split_ratio: Annotated[
+        str,
+        typer.Option(
+            help="Seeded shares of the subjects, train/val/normal as 0.7/0.15/0.15, alike in "
+            "gestational age if it is known."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another --split-ratio.")] = 0,
+    slice_axis: SliceAxis = None,
+    brain_labels: BrainLabels = "",
+    other_labels: OtherLabels = "",
+    ignore_labels: IgnoreLabels = "",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the import fails.")
     ] = 0.2,
@@ -90,12 +119,18 @@ def import_(
 ) -> None:
     """Import raw stacks with brain masks; what is unfit is left out and listed."""
     from harness.data.importing import ImportOptions, import_dataset
+    from harness.data.labels import parse_labels
     from harness.registry import check_name
 
     options = ImportOptions(
         form=form,
         split=split or (),
         split_by=split_by,
+        split_file=split_file,
+        split_ratio=split_ratio,
+        seed=seed,
+        slice_axis=slice_axis or (),
+        labels=parse_labels(brain_labels, other_labels, ignore_labels),
         largest_excluded_share=max_excluded,
         name=check_name(name, "data set") if name else "",
         licence=licence,
@@ -113,12 +148,29 @@ def check(
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the check fails.")
     ] = 0.2,
+    protocol: Annotated[
+        str,
+        typer.Option(help="Say how much of each brain lies outside the window of this protocol."),
+    ] = "",
+    slice_axis: SliceAxis = None,
+    brain_labels: BrainLabels = "",
+    other_labels: OtherLabels = "",
+    ignore_labels: IgnoreLabels = "",
     as_json: AsJson = False,
 ) -> None:
     """List every stack, what is excluded and why; exit code 3 if too much is."""
-    from harness.data.checking import check_folder
+    from harness.data.checking import CheckOptions, check_folder
+    from harness.data.labels import parse_labels
+    from harness.protocol import load_protocol
 
-    rows, fault = check_folder(folder, form, max_excluded)
+    options = CheckOptions(
+        form=form,
+        largest_excluded_share=max_excluded,
+        labels=parse_labels(brain_labels, other_labels, ignore_labels),
+        slice_axis=slice_axis or (),
+        protocol=load_protocol(protocol) if protocol else None,
+    )
+    rows, fault = check_folder(folder, options)
     print_rows(rows, as_json=as_json)
     if fault:
         typer.echo(f"fetalbench: {fault}", err=True)

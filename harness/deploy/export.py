@@ -104,7 +104,8 @@ def properties(network: Network, name: str, chosen: Input) -> dict[str, str]:
         "weights_sha256": digest(network.weights()),
         "input": f"images (batch, 1, {size}) float32",
         "preprocessing": (
-            f"one greyscale slice; fit to {network.height}×{network.width} by {chosen.fit}; "
+            f"one greyscale slice; fit to {network.height}×{network.width} by {chosen.fit}"
+            f"{f' to pixels of {chosen.pixel_mm:g} mm' if chosen.pixel_mm else ''}; "
             f"normalise by {chosen.normalisation} (zero mean and unit deviation)"
         ),
         "output": f"logits (batch, {network.classes}, {size}) float32",
