@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-# Of the slices with brain, how many windows lie around it; the others lie anywhere.
-AROUND_BRAIN = 0.75
+# Of the slices with brain, how many windows lie around it; the others lie anywhere. More than half
+# leaves too little of what is not brain: false alarms grow (docs/phantom.md).
+AROUND_BRAIN = 0.5
 # How far the brain's middle may lie from the window's, as a share of the window.
 OFFSET = 0.4
 

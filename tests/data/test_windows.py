@@ -28,7 +28,7 @@ def test_windows_hold_brain_anywhere_and_change_with_the_epoch() -> None:
     images = np.zeros((*masks.shape, 1), dtype=np.float32)
     _, cut = cut_windows(images, masks, 64, seed=1, epoch=0)
     held = cut.any(axis=(1, 2))
-    assert held.mean() > 0.7
+    assert held.mean() > 0.5
     rows = [np.flatnonzero(mask.any(axis=1)).mean() for mask in cut[held]]
     assert np.ptp(rows) > 20
     _, again = cut_windows(images, masks, 64, seed=1, epoch=0)
