@@ -6,16 +6,12 @@ import os
 from pathlib import Path
 from typing import Literal, get_args
 
+from harness.cores import count
 from harness.errors import EnvironmentFault, UsageError
 from harness.registry import KERAS_ENGINES
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 ROOT = Path(__file__).parents[2]
-
-
-def usable_cores() -> list[int]:
-    """Cores that this process may run on."""
-    return sorted(os.sched_getaffinity(0))
 
 
 def gpu_present() -> bool:
@@ -37,7 +33,7 @@ def worker_threads(threads: int) -> int:
 
     Raises `EnvironmentFault` where more are asked for than there are cores.
     """
-    cores = len(usable_cores())
+    cores = count()
     if threads > cores:
         raise EnvironmentFault(
             f"the protocol asks for {threads} threads, this process may use {cores} cores: lower "

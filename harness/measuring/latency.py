@@ -16,6 +16,7 @@ import pandas as pd
 
 from backends.contract import Array, Network, Plan
 from backends.errors import BackendError, Unsupported, is_out_of_memory
+from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
 from harness.measuring.machine import OtherLoad
@@ -150,7 +151,7 @@ def _measure(
         memory = meter.peaks()
         meter.restart()
     before = inference.compilations()
-    with OtherLoad() as load:
+    with OtherLoad() as load, QuotaWatch() as quota:
         timed = time_queries(
             inference,
             inputs,
@@ -173,7 +174,7 @@ def _measure(
     ]
     remark = gates.faster_than_products(setting.flops, batch, median_ms, peak)
     reasons = tuple(reason for reason in wrong if reason)
-    doubts = [load.sentence(), None if steady else _not_steady(profile)]
+    doubts = [load.sentence(), quota.sentence(), None if steady else _not_steady(profile)]
     return Measurement(
         **what,
         status="invalid" if reasons else "ok",

@@ -12,6 +12,7 @@ from types import TracebackType
 
 import psutil
 
+from harness.cores import count as cores
 from harness.measuring import nvml
 from harness.records.schema import Machine
 
@@ -24,13 +25,6 @@ THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREAD
 _NOISE = re.compile(r"\((r|tm)\)|@.*|\bcpu\b|\b\d+-core\b|\bprocessor\b|\bwith\b.*", re.IGNORECASE)
 # What follows a GPU's model: its memory and how it is plugged in.
 _GPU_NOISE = re.compile(r"\b\d+ ?GB\b.*|\bHBM\d\w*\b|\bPCIe\b", re.IGNORECASE)
-
-
-def cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processor() -> str:

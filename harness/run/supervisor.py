@@ -22,9 +22,10 @@ from typing import IO, Any
 
 import psutil
 
+from harness import cores
 from harness.data.catalogue import open_dataset
 from harness.errors import EXIT_INTERRUPTED
-from harness.jobs.environment import usable_cores, worker_environment, worker_threads
+from harness.jobs.environment import worker_environment, worker_threads
 from harness.jobs.job import Job
 from harness.jobs.recording import make_record
 from harness.measuring import entries as cell_latency
@@ -140,7 +141,7 @@ def _work(job: Job, words: Path, log: Path, watch: Watch, report: Report) -> int
             reader.start()
             if job.device == "cpu":
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    psutil.Process(process.pid).cpu_affinity(usable_cores()[:threads])
+                    psutil.Process(process.pid).cpu_affinity(cores.usable()[:threads])
             _watch(process, job, events, watch, report)
         except KeyboardInterrupt:
             _interrupt(process)
