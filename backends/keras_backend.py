@@ -265,7 +265,7 @@ class KerasBackend(Backend):
     )
 
     def __init__(self, runtime: Runtime) -> None:
-        """Apply the settings. Raises `MissingFramework` and `BackendError` (`keras_engine`)."""
+        """Apply the settings. Raises `NoDevice` and `BackendError` (`keras_engine`)."""
         self._device = runtime.device
         keras_engine.start(runtime)
 

@@ -19,7 +19,7 @@ from backends.contract import (
     Capabilities,
     Runtime,
 )
-from backends.errors import Unsupported, require_size
+from backends.errors import require_device, require_size
 from backends.torch_network import TorchNetwork
 from backends.torch_plans import PLANS, matrix_product, require_plan, set_float32_precision
 
@@ -39,11 +39,9 @@ class TorchBackend(Backend):
     )
 
     def __init__(self, runtime: Runtime) -> None:
-        """Apply threads, determinism and strict float32. Raises `Unsupported` without the GPU."""
-        if runtime.device == "cuda" and not torch.cuda.is_available():
-            raise Unsupported(
-                "PyTorch sees no CUDA device: choose the device cpu, or install a CUDA build."
-            )
+        """Apply threads, determinism and strict float32. Raises `NoDevice` without the GPU."""
+        seen = runtime.device == "cpu" or torch.cuda.is_available()
+        require_device("PyTorch", runtime.device, seen)
         self._device = torch.device(runtime.device)
         if runtime.threads:
             torch.set_num_threads(runtime.threads)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from harness import cores, registry
 from harness.jobs.environment import gpu_present, worker_environment
+from harness.jobs.interpreters import interpreter, is_apart
 from harness.measuring.machine import machine
 
 LEAST_DISK_GB = 5.0
@@ -67,7 +67,7 @@ def checks(*, deep: bool) -> list[Check]:
         ),
         _gpu(here.gpu),
         *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
-        *[_installed(title, (module,), "deploy", "cpu", deep) for module, title in RUNTIMES],
+        *[_installed(title, (name,), "deploy", "cpu", deep, "torch") for name, title in RUNTIMES],
     ]
 
 
@@ -100,7 +100,7 @@ def _framework(name: str, deep: bool) -> Check:
 def _installed(
     title: str, modules: tuple[str, ...], extra: str, device: str, deep: bool, backend: str = ""
 ) -> Check:
-    missing = registry.missing(modules)
+    missing = registry.missing(modules, backend)
     if missing:
         return Check(
             what=title,
@@ -116,14 +116,16 @@ def _installed(
             detail=error,
             remedy=f"pip install --force-reinstall 'fetalbench[{extra}]'",
         )
-    versions = [f"{module} {registry.installed_version(module)}" for module in modules]
-    return Check(what=title, status="ok", detail=", ".join(versions))
+    found = [f"{module} {registry.installed_version(module, backend)}" for module in modules]
+    if is_apart(backend):
+        found.append(f"run by {interpreter(backend)}")
+    return Check(what=title, status="ok", detail=", ".join(found))
 
 
 def _import_error(modules: tuple[str, ...], device: str, backend: str) -> str | None:
     try:
         done = subprocess.run(
-            [sys.executable, "-c", f"import {', '.join(modules)}"],
+            [interpreter(backend), "-c", f"import {', '.join(modules)}"],
             env=worker_environment(backend, device, cores.count(), None),
             capture_output=True,
             text=True,

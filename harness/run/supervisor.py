@@ -12,7 +12,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +25,7 @@ from harness import cores
 from harness.data.catalogue import open_dataset
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs.environment import worker_environment, worker_threads
+from harness.jobs.interpreters import interpreter
 from harness.jobs.job import Job
 from harness.jobs.recording import make_record
 from harness.measuring import entries as cell_latency
@@ -126,7 +126,7 @@ def _work(job: Job, words: Path, log: Path, watch: Watch, report: Report) -> int
     read_end, write_end = os.pipe()
     with log.open("ab") as output, _caches(job, log.parent) as (xla, inductor):
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.worker", str(words), str(write_end)],
+            [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
             env=worker_environment(job.backend, job.device, threads, xla, inductor),
             stdin=subprocess.DEVNULL,
             stdout=output,
