@@ -67,8 +67,9 @@ class FlaxBackend(Backend):
         platform_name = "gpu" if runtime.device == "cuda" else "cpu"
         try:
             self._device = jax.devices()[0]
-        except RuntimeError as error:
-            require_device("JAX", runtime.device, False, str(error).splitlines()[0])
+        except (RuntimeError, AssertionError) as error:  # the latter without a CUDA plugin
+            require_device("JAX", runtime.device, False, str(error).partition("\n")[0])
+            raise
         require_device("JAX", runtime.device, self._device.platform == platform_name)
 
     def build(

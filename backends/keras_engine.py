@@ -146,8 +146,8 @@ def _start_jax(runtime: Runtime) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
     try:
         platform_name = jax.devices()[0].platform
-    except RuntimeError as error:
-        platform_name = str(error).splitlines()[0]
+    except (RuntimeError, AssertionError) as error:  # the latter without a CUDA plugin
+        platform_name = str(error).partition("\n")[0] or "none"
     wanted = "gpu" if runtime.device == "cuda" else "cpu"
     require_device("JAX", runtime.device, platform_name == wanted, f"found: {platform_name}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 from harness import cores, registry
 from harness.jobs.environment import gpu_present, worker_environment
 from harness.jobs.interpreters import interpreter, is_apart
+from harness.jobs.trial import trial
 from harness.measuring.machine import machine
 
 LEAST_DISK_GB = 5.0
@@ -69,6 +71,13 @@ def checks(*, deep: bool) -> list[Check]:
         *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
         *[_installed(title, (name,), "deploy", "cpu", deep, "torch") for name, title in RUNTIMES],
     ]
+
+
+def gpu_faults(backends: Sequence[str]) -> str:
+    """What keeps the backends (none: every framework) from computing on the GPU; "" if nothing."""
+    chosen = backends or [name for name in registry.frameworks() if name != "numpy"]
+    found = {name: trial(name, "cuda") for name in chosen}
+    return " ".join(f"{name}: {reason}" for name, reason in found.items() if reason)
 
 
 def _gpu(name: str | None) -> Check:
