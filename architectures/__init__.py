@@ -1,1 +1,1 @@
-"""The networks that are compared: one folder a network, the same network once per framework."""
+"""The networks that are compared: one folder per network, the same network once per framework."""

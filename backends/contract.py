@@ -16,22 +16,10 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from backends.errors import Unsupported
+from backends.plans import Plan
 
 Array = np.ndarray
 Weights = Mapping[str, Array]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """One way to execute a network; timings of two plans are never averaged together.
-
-    `key` is stable (`eager`, `compile`, `predict`, `tf-function`, `aot` ...).
-    """
-
-    key: str
-    title: str
-    precision: str = "float32"
-    devices: tuple[str, ...] = ("cpu", "cuda")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +27,6 @@ class Capabilities:
     """What a backend can do, declared and never probed."""
 
     trains: bool
-    asynchronous: bool
-    devices: tuple[str, ...]
     plans: tuple[Plan, ...]
     counts_operations: bool = True
 
@@ -50,7 +36,7 @@ class Runtime:
     """Settings of a process, applied once and before the first network is built."""
 
     device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 0  # 0: what the framework takes by itself
+    threads: int = 0  # 0: as many as the framework takes by itself
     deterministic: bool = True
 
 
@@ -116,7 +102,7 @@ class TrainingOptions:
 
     Losses, on softmax probabilities p of the brain class (1) and masks g of 0 and 1, sums over the
     whole batch: `dice` = 1 − (2·Σpg + 1) / (Σp + Σg + 1); `dice_ce` = `dice` + the mean over pixels
-    of −g·log p − (1 − g)·log(1 − p). That is brain against all the rest also where a network has
+    of −g·log p − (1 − g)·log(1 − p). That is brain against all the rest even if a network has
     more than two classes: a mask does not say which of the others a pixel is.
     Optimizer: Adam, m̂ / (√v̂ + epsilon) with bias-corrected m̂ and v̂, β = (0.9, 0.999).
     """
@@ -129,11 +115,14 @@ class TrainingOptions:
 
 
 class Trainer(ABC):
-    """A network being trained on arrays that stay in memory (on the device where they fit)."""
+    """A network being trained on arrays that stay in memory (on the device if they fit)."""
 
     @abstractmethod
     def set_data(self, images: Array, masks: Array) -> None:
-        """Take (n, h, w, 1) float32 images and (n, h, w) uint8 masks as the data of later steps."""
+        """Take (n, h, w, 1) float32 images and (n, h, w) uint8 masks as the data of later steps.
+
+        Raises `SizeError`.
+        """
 
     @abstractmethod
     def start_epoch(self, epoch: int) -> None:
@@ -156,7 +145,7 @@ class Trainer(ABC):
 
     @abstractmethod
     def set_state(self, state: Weights) -> None:
-        """Take back what `state` gave. Raises `WeightsError` where a name or shape is off."""
+        """Load what `state` returned. Raises `WeightsError` for a wrong name or shape."""
 
 
 class Inference(ABC):
@@ -168,6 +157,7 @@ class Inference(ABC):
 
         Compiles nothing, and returns when a `forward` query finds them on the device. Without it
         every query would see the same images, and a backend that remembers answers would win.
+        Raises `SizeError` for another shape.
         """
 
     @abstractmethod
@@ -209,7 +199,7 @@ class Network(ABC):
     def write_native(self, path: Path) -> None:
         """Write the weights in a form that users of the framework expect; the suffix chooses it.
 
-        Raises `Unsupported` where there is none, `WeightsError` for another suffix.
+        Raises `Unsupported` if there is none, `WeightsError` for another suffix.
         """
         raise Unsupported(f"{path.name}: this backend has no form of its own for weights.")
 
@@ -225,8 +215,8 @@ class Network(ABC):
     def exact(self) -> Callable[[Array], Array]:
         """A function from (n, h, w, 1) float32 images to float64 logits, computed in float64.
 
-        It is the network with the weights of now, all but free of rounding: a mask from it is the
-        same in every framework, where float32 leaves a pixel near a tie to chance. For scoring;
+        It is the network with its present weights, all but free of rounding: a mask from it is the
+        same in every framework, whereas float32 leaves a pixel near a tie to chance. For scoring;
         what is timed runs in the precision of its plan.
         """
 
@@ -234,10 +224,14 @@ class Network(ABC):
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
     ) -> Inference:
-        """Make a query ready (compiled ahead where the plan compiles).
+        """Make a query ready (compiled ahead if the plan compiles).
 
         `forward` starts from images on the device and ends with logits there; `end_to_end` starts
-        from `images` on the host and its result is the (n, h, w) uint8 mask on the host.
+        from `images` on the host and its result is the (n, h, w) uint8 masks on the host. Prepare
+        again after a change of weights: some plans keep those that they were prepared with.
+
+        Raises `SizeError`, `BackendError` for an unknown plan, and `Unsupported` for one that does
+        not run on this device.
         """
 
     @abstractmethod
@@ -250,8 +244,8 @@ class Network(ABC):
         With momentum 0.99 the running values of a deep network trail its weights by hundreds of
         steps; short trainings end before they have caught up. Each batch of `batch_size` images is
         normalised by its own mean and biased variance, dropout is off, an incomplete last batch is
-        left out. A network without running values is left as it is. Raises `Unsupported` where a
-        backend does not offer it, and `SizeError`.
+        left out. A network without running values is left as it is. Raises `SizeError`, and
+        `Unsupported` if the backend does not offer it.
         """
         raise Unsupported(
             f"{type(self).__name__} does not recalibrate batch normalisation ({batch_size} of "
@@ -265,24 +259,27 @@ class Network(ABC):
     def export(self, path: Path, metadata: Mapping[str, str]) -> None:
         """Write the network and its weights in its deployment format, properties included.
 
-        Raises `Unsupported` where the backend has no such format.
+        Raises `Unsupported` if the backend has no such format.
         """
         raise Unsupported(f"this backend cannot export {path.suffix or path.name}: use torch.")
 
     def run_exported(self, path: Path, images: Array) -> dict[str, Array]:
         """Logits of (n, h, w, 1) images by the exported file alone, by title of the runtime.
 
-        Raises `Unsupported` where no runtime for it is installed.
+        Raises `Unsupported` if no runtime for it is installed.
         """
         raise Unsupported(f"no runtime for {path.suffix or path.name} is installed.")
 
     @abstractmethod
     def activations(self, images: Array) -> dict[str, Array]:
-        """Outputs of the named layers in order, NHWC float32 on the host, inference mode."""
+        """Outputs of layers with weights in order, NHWC float32 on the host, inference mode."""
 
     @abstractmethod
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
-        """Gradient of the loss in every trainable weight, canonical, training mode, no dropout."""
+        """Gradient of the loss in every trainable weight, canonical, training mode, no dropout.
+
+        Running values stay as they were. Raises `SizeError`.
+        """
 
 
 class Backend(ABC):
@@ -290,12 +287,14 @@ class Backend(ABC):
 
     name: ClassVar[str]
     title: ClassVar[str]
-    extra: ClassVar[str | None]  # the extra in pyproject.toml that installs it
     capabilities: ClassVar[Capabilities]
 
     @abstractmethod
     def __init__(self, runtime: Runtime) -> None:
-        """Apply the process-wide settings."""
+        """Apply the process-wide settings.
+
+        Raises `Unsupported` or `MissingFramework` if the framework does not see the device.
+        """
 
     @abstractmethod
     def build(
@@ -308,21 +307,26 @@ class Backend(ABC):
         """Versions of the framework and of what it computes with."""
 
     @abstractmethod
-    def device_title(self) -> str:
-        """Name of the device as a person would call it."""
-
-    @abstractmethod
     def memory(self) -> dict[str, Bytes]:
         """`allocated_peak_bytes` and `reserved_peak_bytes` of the device so far."""
 
     def forget_memory_peaks(self) -> bool:
-        """Let the peaks of `memory` start anew from what is live; False where that is not had."""
+        """Restart the peaks of `memory` from what is live; False if the framework cannot."""
         return False
 
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
         """left · right^repeats of square float32 matrices, one product after the other.
 
         Runs on the device in the precision of the plan, never simplified. From it the harness
-        learns what the device can do and whether "float32" is TF32. Raises `Unsupported`.
+        learns what the device can do and whether "float32" is TF32. Raises as `prepare` does.
         """
         raise Unsupported(f"Backend {self.name!r} offers no matrix product to probe {plan!r} with.")
+
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        """Seconds of `products` products of size × size matrices on the device, one after another.
+
+        In the precision of the plan, on random values that lie on the device, never simplified;
+        timed by the device, or by the host from an idle device to an idle one. Transfers and
+        compilation are not in it. Raises as `prepare` does.
+        """
+        raise Unsupported(f"Backend {self.name!r} offers no products of {size} to time {plan!r}.")

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
+
+# How alike two names must be for one to be proposed for the other, from 0 to 1.
+ALIKE = 0.4
 
 
 class BackendError(Exception):
-    """A mistake that the user can mend; the text is one sentence with the remedy."""
+    """A mistake that the user can fix; the text is one sentence with the remedy."""
 
     exit_code: ClassVar[int] = 2
 
@@ -46,6 +53,20 @@ class MissingFramework(BackendError):
     exit_code = 4
 
 
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of a sentence about an unknown name: the nearest known one, else all of them."""
+    plain = {plain_name(candidate): candidate for candidate in known}
+    close = get_close_matches(plain_name(name), plain, n=1, cutoff=ALIKE)
+    if close:
+        return f"did you mean {plain[close[0]]!r}?"
+    return f"known are {', '.join(plain.values())}."
+
+
+def plain_name(name: str) -> str:
+    """A name without what people write differently: case and punctuation."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
 # What allocators write, in lower case: the frameworks raise errors of unrelated classes.
 _OUT_OF_MEMORY = (
     "out of memory",
@@ -57,6 +78,29 @@ _OUT_OF_MEMORY = (
     "bad_alloc",
     "bad allocation",
     "oom when allocating",
+    # cuDNN's and cuBLAS's workspaces, asked for behind the framework's allocator.
+    "status_alloc_failed",
+    "cuda_error_out_of_memory",
+)
+
+# After these the CUDA context is lost: every later call in the process fails, with this error or
+# another.
+_STICKY = (
+    "illegal memory access",
+    "illegal_address",
+    "device-side assert",
+    "unspecified launch failure",
+    "launch_failed",
+    "misaligned address",
+    "misaligned_address",
+    "illegal instruction",
+    "hardware stack error",
+    "invalid program counter",
+    "ecc error",
+    "ecc_uncorrectable",
+    "status_execution_failed",
+    "status_mapping_error",
+    "fell off the bus",
 )
 
 
@@ -66,6 +110,12 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = f"{type(error).__name__} {error}".lower()
     return any(phrase in text for phrase in _OUT_OF_MEMORY)
+
+
+def is_sticky(error: BaseException) -> bool:
+    """Whether an error of any framework says that this process has lost the device for good."""
+    text = f"{type(error).__name__} {error}".lower()
+    return any(phrase in text for phrase in _STICKY)
 
 
 def require_size(height: int, width: int, *, multiple: int = 64) -> None:
@@ -81,12 +131,12 @@ def require_size(height: int, width: int, *, multiple: int = 64) -> None:
 def require_variance(values: int) -> None:
     """Raise `SizeError` unless a training batch gives a channel at least two values to normalise.
 
-    Of one value the variance is 0 and the normalised value 0, whatever the image.
+    One value has the variance 0, and its normalised value is 0 whatever the image.
     """
     if values < 2:
         raise SizeError(
             "batch normalisation over one image whose map is 1×1 has no variance: train with at "
-            "least two images a batch (training.batch_size)."
+            "least two images per batch (training.batch_size)."
         )
 
 
@@ -101,5 +151,23 @@ def require_images(images: np.ndarray, height: int, width: int) -> None:
         raise SizeError(
             f"images have {images.shape[3]} channels, expected 1: convert them to greyscale."
         )
-    if images.dtype != np.float32:
+    if images.dtype != "float32":
         raise SizeError(f"images are {images.dtype}, expected float32: cast them.")
+
+
+def require_shape(images: np.ndarray, shape: tuple[int, ...]) -> None:
+    """Raise `SizeError` unless `images` has the shape that a query was prepared for."""
+    if images.shape != shape:
+        raise SizeError(
+            f"images have shape {images.shape}, this query was prepared for {shape}: prepare "
+            "another."
+        )
+
+
+def require_masks(masks: np.ndarray, images: np.ndarray) -> None:
+    """Raise `SizeError` unless `masks` is uint8 and as many and as large as `images`."""
+    if masks.shape != images.shape[:3] or masks.dtype != "uint8":
+        raise SizeError(
+            f"masks are {masks.dtype} of shape {masks.shape}, expected uint8 of shape "
+            f"{images.shape[:3]}: give one mask per image."
+        )

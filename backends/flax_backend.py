@@ -8,10 +8,9 @@ has the same effect. After the first array nothing can be changed.
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from importlib.metadata import version
-from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 # Before JAX starts its client: take memory as needed, so that peaks can be measured.
@@ -21,22 +20,14 @@ import flax
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import override
 
-from backends.contract import (
-    Array,
-    Backend,
-    Bytes,
-    Capabilities,
-    Runtime,
-)
+from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
 from backends.errors import require_device, require_size
+from backends.flax_inference import plan_of
 from backends.flax_network import FlaxNetwork
-from backends.flax_plans import (
-    MATMUL_PRECISIONS,
-    PLANS,
-    REDUCED,
-    require_plan,
-)
+from backends.flax_program import MATMUL_PRECISIONS, REDUCED
+from backends.plans import PLANS
 
 
 @jax.jit
@@ -50,11 +41,9 @@ class FlaxBackend(Backend):
 
     name = "flax"
     title = "JAX / Flax"
-    extra = "jax"
-    capabilities = Capabilities(
-        trains=True, asynchronous=True, devices=("cpu", "cuda"), plans=PLANS
-    )
+    capabilities = Capabilities(trains=True, plans=PLANS["flax"])
 
+    @override
     def __init__(self, runtime: Runtime) -> None:
         if runtime.threads:
             os.environ["NPROC"] = str(runtime.threads)
@@ -72,6 +61,7 @@ class FlaxBackend(Backend):
             raise
         require_device("JAX", runtime.device, self._device.platform == platform_name)
 
+    @override
     def build(
         self, builder: Callable[..., Any], *, classes: int, height: int, width: int
     ) -> FlaxNetwork:
@@ -79,13 +69,29 @@ class FlaxBackend(Backend):
         module = builder(classes=classes, height=height, width=width)
         return FlaxNetwork(module, classes, height, width)
 
+    @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        precision = require_plan(plan).precision
+        precision = plan_of(plan).precision
         dtype = precision if precision in REDUCED else "float32"
         with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
             product = _multiply(jnp.asarray(left, dtype), jnp.asarray(right, dtype), repeats)
         return np.asarray(product, np.float32)
 
+    @override
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        precision = plan_of(plan).precision
+        dtype = precision if precision in REDUCED else "float32"
+        left, right = (
+            (jax.random.normal(jax.random.key(seed), (size, size)) / size**0.5).astype(dtype)
+            for seed in (0, 1)
+        )
+        with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
+            jax.block_until_ready(_multiply(left, right, 1))
+            begin = perf_counter()
+            jax.block_until_ready(_multiply(left, right, products))
+            return perf_counter() - begin
+
+    @override
     def versions(self) -> dict[str, str]:
         return {
             "flax": flax.__version__,
@@ -94,14 +100,7 @@ class FlaxBackend(Backend):
             "platform": self._device.client.platform_version,
         }
 
-    def device_title(self) -> str:
-        if self._device.platform == "gpu":
-            return self._device.device_kind
-        processors = Path("/proc/cpuinfo")
-        lines = processors.read_text().splitlines() if processors.is_file() else []
-        titles = (line.partition(":")[2].strip() for line in lines if "model name" in line)
-        return next(titles, platform.machine())
-
+    @override
     def memory(self) -> dict[str, Bytes]:
         statistics = self._device.memory_stats() or {}
         reason = f"JAX keeps no memory statistics on the device {self._device.platform!r}"

@@ -1,7 +1,7 @@
 """Whether a Flax network's layers have reported all that it computes.
 
 The layers of `backends.flax_layers` and `backends.flax_operations` report themselves; a layer of
-Flax's own, or an activation called directly, would be left out of the count without a word. So the
+Flax's own, or an activation called directly, would be left out of the count silently. So the
 traced network is searched for what computes outside of the layers that report.
 """
 

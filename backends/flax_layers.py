@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax import lax
+from typing_extensions import override
 
 from backends.errors import require_variance
 from backends.flax_operations import counted, relu, report
@@ -32,7 +33,7 @@ def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 class Conv(nnx.Module):
-    """Convolution with SAME padding (an odd row or column goes after), bias unless refused.
+    """Convolution with SAME padding (an odd row or column goes after), with a bias by default.
 
     The input is cast to the kernel's dtype, so that a network runs in the precision of its kernels.
     """
@@ -95,7 +96,7 @@ class Conv(nnx.Module):
 class DepthwiseConv(Conv):
     """Depthwise convolution; `shifted` computes it as k² shifted multiply-adds.
 
-    XLA's grouped convolution is slow on a CPU (17 ms where the shifted form takes 0.4). The values
+    XLA's grouped convolution is slow on a CPU (17 ms; the shifted form takes 0.4). The values
     agree to rounding; the form is chosen by the execution plan and never silently.
     """
 
@@ -105,6 +106,7 @@ class DepthwiseConv(Conv):
         super().__init__(channels, channels, kernel, stride=stride, groups=channels, bias=bias)
         self.shifted = False
 
+    @override
     def convolve(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
         return self.by_taps(x, kernel) if self.shifted else super().convolve(x, kernel)
 
@@ -193,7 +195,7 @@ def _tap(x: jax.Array, weights: jax.Array, groups: int) -> jax.Array:
     return jnp.concatenate([part @ own for part, own in parts], -1)
 
 
-# Inner jits are inlined by XLA; they are traced once a shape instead of once a layer, which halves
+# Inner jits are inlined by XLA; they are traced once per shape, not once per layer, which halves
 # the tracing of networks with many layers (DFANet has 150 normalisations).
 @jax.jit
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -212,7 +214,7 @@ class BatchNorm(nnx.Module):
     """Batch normalisation, epsilon 1e-3; the running variance is the biased one.
 
     `momentum` is Keras': running = momentum · running + (1 − momentum) · batch. Running values
-    stay float32 in every plan. In training one value a channel raises `SizeError`.
+    stay float32 in every plan. In training one value per channel raises `SizeError`.
     """
 
     def __init__(self, channels: int, momentum: float = 0.99) -> None:
@@ -270,6 +272,7 @@ class ConvNorm(nnx.Module):
 class ConvNormReLU(ConvNorm):
     """Convolution, batch normalisation, ReLU."""
 
+    @override
     def __call__(self, x: jax.Array) -> jax.Array:
         return relu(super().__call__(x))
 
@@ -288,7 +291,7 @@ class SeparableConv(nnx.Module):
 
 
 class PReLU(nnx.Module):
-    """max(x, 0) + alpha · min(x, 0), one alpha a channel."""
+    """max(x, 0) + alpha · min(x, 0), one alpha per channel."""
 
     def __init__(self, channels: int) -> None:
         self.alpha = nnx.Param(np.zeros(channels, np.float32))
@@ -319,7 +322,7 @@ class Dropout(nnx.Module):
 
 
 def seed_dropout(module: nnx.Module, key: jax.Array) -> None:
-    """Give every dropout layer of the module a key of its own, derived from `key`."""
+    """Give every dropout layer of the module its own key, derived from `key`."""
     layers = [part for _, part in nnx.iter_modules(module) if isinstance(part, Dropout)]
     for number, layer in enumerate(layers):
         layer.key = jax.random.fold_in(key, number)

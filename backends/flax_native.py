@@ -23,7 +23,7 @@ def write(weights: Weights, path: Path) -> None:
 
 
 def read(path: Path) -> dict[str, Array]:
-    """Canonical weights of such a file. Raises `WeightsError` where it is none."""
+    """Canonical weights of such a file. Raises `WeightsError` for any other file."""
     require_suffix(path, "Flax", SUFFIX)
     try:
         tree = serialization.msgpack_restore(path.read_bytes())
@@ -35,5 +35,5 @@ def read(path: Path) -> dict[str, Array]:
         raise WeightsError(f"{path}: not a Flax state as msgpack ({reason}).") from None
     for name, value in weights.items():
         if not isinstance(value, np.ndarray):
-            raise WeightsError(f"{path}: {name!r} is no array.")
+            raise WeightsError(f"{path}: {name!r} is not an array.")
     return weights

@@ -2,7 +2,7 @@
 
 Everything takes and gives (n, height, width, channels). These functions and the layers of
 `backends.flax_layers`, and nothing else, report to the `Trace` that is on while a network runs, so
-that operations are counted from what was traced. Each is `counted`; where anything else computes,
+that operations are counted from what was traced. Each is `counted`; if anything else computes,
 the count is `Unsupported`.
 """
 
@@ -195,7 +195,7 @@ def nearest(x: jax.Array, height: int, width: int) -> jax.Array:
 def bilinear(x: jax.Array, height: int, width: int) -> jax.Array:
     """Bilinear resize: half-pixel centres, edges repeated, no antialiasing.
 
-    Written as one small matrix product an axis: gathers are slow on a CPU, their gradients slower.
+    Written as one small matrix product per axis: gathers are slow on a CPU, their gradients slower.
     """
     rows = linear_weights(x.shape[1], height).astype(x.dtype)
     columns = linear_weights(x.shape[2], width).astype(x.dtype)

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from typing_extensions import override
 
-from backends.contract import (
-    Array,
-    Trainer,
-    TrainingOptions,
-    Weights,
-    WeightSpec,
-)
-from backends.errors import WeightsError
-from backends.weights import check_weights
-
-if TYPE_CHECKING:
-    from backends.flax_network import FlaxNetwork, Values
+from backends.contract import Array, Trainer, TrainingOptions, Weights, WeightSpec
+from backends.errors import require_images, require_masks
+from backends.flax_layers import seed_dropout
+from backends.flax_program import FlaxProgram, Values
+from backends.weights import check_optimizer_state
 
 BETA_1, BETA_2 = 0.9, 0.999
-Loss = Literal["dice", "dice_ce"]
 
 
 def segmentation_loss(logits: jax.Array, masks: jax.Array, loss: str) -> jax.Array:
@@ -46,6 +39,28 @@ def _all_but_brain(logits: jax.Array) -> jax.Array:
     return jax.nn.logsumexp(others, -1)
 
 
+def value_and_gradients(
+    program: FlaxProgram,
+    parameters: Values,
+    statistics: Values,
+    images: jax.Array,
+    masks: jax.Array,
+    loss: str,
+    key: jax.Array | None,
+) -> tuple[tuple[jax.Array, Values], Values]:
+    """((loss, new running statistics), gradients) in training mode; `key` None: no dropout."""
+
+    def objective(parameters: Values) -> tuple[jax.Array, Values]:
+        dropout = key is not None
+        module: Any = program.merge(parameters, statistics, training=True, dropout=dropout)
+        if key is not None:
+            seed_dropout(module, key)
+        value = segmentation_loss(module(images), masks, loss)
+        return value, program.running_values(module, statistics)
+
+    return jax.value_and_grad(objective, has_aux=True)(parameters)
+
+
 @jax.jit  # inlined by XLA; here it lets weights of one shape share one trace
 def _adam(
     value: jax.Array,
@@ -64,16 +79,16 @@ def _adam(
 
 
 class FlaxTrainer(Trainer):
-    """Adam on a network's weights; the network holds the weights, this object the moments.
+    """Adam on a network's weights; the program holds the weights, this object the moments.
 
     A step donates weights and moments to XLA, which updates them in place. Dropout draws from
-    fold_in(fold_in(key(seed), epoch), step in the epoch), one further fold a layer. The generator
+    fold_in(fold_in(key(seed), epoch), step in the epoch), one further fold per layer. The generator
     is XLA's own (`rbg`): Threefry would cost more than the convolutions around it on a CPU.
     """
 
-    def __init__(self, network: FlaxNetwork, options: TrainingOptions) -> None:
-        self._network, self._options = network, options
-        zeros = {n: np.zeros(value.shape, np.float32) for n, value in network.parameters.items()}
+    def __init__(self, program: FlaxProgram, options: TrainingOptions) -> None:
+        self._program, self._options = program, options
+        zeros = {n: np.zeros(value.shape, np.float32) for n, value in program.parameters.items()}
         self._first, self._second = jax.device_put((zeros, zeros), may_alias=False)
         self._updates = 0
         self._losses: list[jax.Array] = []
@@ -82,21 +97,26 @@ class FlaxTrainer(Trainer):
         self._step = jax.jit(self._compute, donate_argnums=(0, 1, 2, 3))
         self.start_epoch(0)
 
+    @override
     def set_data(self, images: Array, masks: Array) -> None:
+        require_images(images, self._program.height, self._program.width)
+        require_masks(masks, images)
         self._images, self._masks = jax.device_put((images, masks))
 
+    @override
     def start_epoch(self, epoch: int) -> None:
         self._key = jax.random.fold_in(jax.random.key(self._options.seed, impl="rbg"), epoch)
         self._in_epoch = 0
 
+    @override
     def step(self, indices: Array, learning_rate: float) -> None:
-        network = self._network
+        program = self._program
         self._updates += 1
         # In float64 here: 1 − β^t loses four digits in float32 at the first steps.
         corrections = (1 - BETA_1**self._updates, 1 - BETA_2**self._updates)
-        network.parameters, network.statistics, self._first, self._second, loss = self._step(
-            network.parameters,
-            network.statistics,
+        program.parameters, program.statistics, self._first, self._second, loss = self._step(
+            program.parameters,
+            program.statistics,
             self._first,
             self._second,
             self._images,
@@ -123,9 +143,14 @@ class FlaxTrainer(Trainer):
         number: jax.Array,
     ) -> tuple[Any, ...]:
         drawn = jax.random.fold_in(key, number) if self._options.dropout else None
-        network, loss = self._network, self._options.loss
-        (value, statistics), gradients = network.value_and_gradients(
-            parameters, statistics, images[indices], masks[indices], loss, drawn
+        (value, statistics), gradients = value_and_gradients(
+            self._program,
+            parameters,
+            statistics,
+            images[indices],
+            masks[indices],
+            self._options.loss,
+            drawn,
         )
         for name, gradient in gradients.items():
             parameters[name], first[name], second[name] = _adam(
@@ -138,30 +163,29 @@ class FlaxTrainer(Trainer):
             )
         return parameters, statistics, first, second, value
 
+    @override
     def losses(self) -> Array:
         values = np.array([float(loss) for loss in self._losses], np.float32)
         self._losses = []
         return values
 
+    @override
     def state(self) -> dict[str, Array]:
         values = {"step": np.array(self._updates, np.int64)}
         for moment, arrays in (("m", self._first), ("v", self._second)):
             values.update({f"{moment}/{name}": np.array(v) for name, v in arrays.items()})
         return values
 
+    @override
     def set_state(self, state: Weights) -> None:
-        moments = {name: value for name, value in state.items() if name != "step"}
         specs = [
-            WeightSpec(name=f"{moment}/{name}", shape=value.shape, trainable=False)
-            for moment in "mv"
+            WeightSpec(name=name, shape=value.shape, trainable=True)
             for name, value in self._first.items()
         ]
-        check_weights(moments, specs, "optimizer state")
-        if "step" not in state or state["step"].shape != ():
-            raise WeightsError("optimizer state: the scalar 'step' is missing; train again.")
+        check_optimizer_state(state, specs)
         self._updates = int(state["step"])
         # No aliases: a NumPy buffer shared with JAX must not be donated.
         self._first, self._second = (
-            jax.device_put({n: moments[f"{moment}/{n}"] for n in self._first}, may_alias=False)
+            jax.device_put({n: state[f"{moment}/{n}"] for n in self._first}, may_alias=False)
             for moment in "mv"
         )

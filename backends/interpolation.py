@@ -1,4 +1,4 @@
-"""Weights of bilinear resizing, for backends that write it as a matrix product an axis."""
+"""Weights of bilinear resizing, for backends that write it as a matrix product per axis."""
 
 from __future__ import annotations
 

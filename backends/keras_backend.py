@@ -13,10 +13,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from collections.abc import Callable
 from pathlib import Path
+from time import perf_counter
 from typing import Any, Literal
 
 import keras
 import numpy as np
+from typing_extensions import override
 
 from backends import keras_engine, keras_native, keras_tensorflow, keras_tensorflow_training
 from backends.contract import (
@@ -27,40 +29,24 @@ from backends.contract import (
     Inference,
     Network,
     Operation,
-    Plan,
     Runtime,
     Trainer,
     TrainingOptions,
     Weights,
     WeightSpec,
 )
-from backends.errors import Unsupported, require_images, require_size
+from backends.errors import require_images, require_masks, require_shape, require_size
 from backends.keras_engine import ENGINE, TENSORFLOW, canonical_path, tf, to_numpy
 from backends.keras_graph import operations, slots
+from backends.plans import PLANS, PREDICT, require
 from backends.weights import check_weights
 
 Quantity = Literal["forward", "end_to_end"]
-NAMES = {
+NAME, TITLE = {
     "tensorflow": ("keras", "Keras on TensorFlow"),
     "jax": ("keras-jax", "Keras on JAX"),
     "torch": ("keras-torch", "Keras on PyTorch"),
-}
-EXTRAS = {"tensorflow": "keras", "jax": "keras,jax", "torch": "keras,torch"}
-PREDICT = Plan(key="predict", title="model.predict (the paper's way; logits end on the host)")
-# The first is the default: `predict` spends tens of milliseconds of Python around every network.
-TENSORFLOW_PLANS = (
-    Plan(key="tf-function", title="tf.function graph"),
-    PREDICT,
-    Plan(key="xla", title="tf.function compiled by XLA"),
-    Plan(key="tf-function-tf32", title="tf.function, TF32", precision="tf32", devices=("cuda",)),
-    Plan(key="tf-function-bfloat16", title="tf.function, bfloat16", precision="bfloat16"),
-    Plan(
-        key="tf-function-float16",
-        title="tf.function, float16",
-        precision="float16",
-        devices=("cuda",),
-    ),
-)
+}[ENGINE]
 EVALUATION_BATCH_SIZE = 8
 
 
@@ -70,27 +56,31 @@ class PredictQuery(Inference):
     def __init__(self, model: Any, images: Array, quantity: Quantity) -> None:
         self._model = model
         self._to_masks = quantity == "end_to_end"
+        self._shape = images.shape
         self.set_images(images)
 
+    @override
     def set_images(self, images: Array) -> None:
-        """Take other images; TensorFlow's `predict` takes them from the device too."""
+        require_shape(images, self._shape)
+        # TensorFlow's `predict` takes images from the device too.
         on_device = TENSORFLOW and not self._to_masks
         self._images: Any = keras.ops.convert_to_tensor(images) if on_device else images
 
+    @override
     def launch(self) -> Array:
-        """Predict the batch as one batch."""
         logits = self._model.predict(self._images, batch_size=int(self._images.shape[0]), verbose=0)
         return np.argmax(logits, axis=-1).astype(np.uint8) if self._to_masks else logits
 
+    @override
     def synchronise(self, result: Any) -> None:
-        """Nothing to wait for: the result is on the host already."""
+        """There is nothing to wait for: the result is on the host already."""
 
+    @override
     def logits(self, result: Any) -> Array:
-        """The result itself."""
         return np.asarray(result, np.float32)
 
+    @override
     def compilations(self) -> int:
-        """Traces of the function that `predict` made for itself ."""
         return keras_engine.predict_compilations(self._model)
 
 
@@ -98,9 +88,10 @@ class KerasNetwork(Network):
     """A functional Keras model, read and run through the contract."""
 
     def __init__(
-        self, builder: Callable[..., Any], *, classes: int, height: int, width: int
+        self, builder: Callable[..., Any], device: str, *, classes: int, height: int, width: int
     ) -> None:
         self.classes, self.height, self.width = classes, height, width
+        self._device = device
         self._builder = builder
         self._model = self._build()
         self._slots = tuple(slots(self._model))
@@ -116,38 +107,39 @@ class KerasNetwork(Network):
             keras.config.set_dtype_policy(before)
 
     def _copy(self, policy: str) -> Any:
-        """The network built anew under another dtype policy, with the weights of now."""
+        """The network built again under another dtype policy, with its present weights."""
         model = self._build(policy)
         for slot, own in zip(slots(model), self._slots, strict=True):
             slot.variable.assign(to_numpy(own.variable.value))
         return model
 
+    @override
     def weight_specs(self) -> tuple[WeightSpec, ...]:
-        """All weights, in an order in which the layers can run."""
         return self._specs
 
+    @override
     def weights(self) -> dict[str, Array]:
-        """Copies in canonical layout."""
         return {
             slot.spec.name: slot.to_canonical(to_numpy(slot.variable.value)) for slot in self._slots
         }
 
+    @override
     def set_weights(self, weights: Weights) -> None:
-        """Load canonical weights. Raises `WeightsError`."""
         check_weights(weights, self._specs)
         for slot in self._slots:
             slot.variable.assign(slot.from_canonical(weights[slot.spec.name]))
 
+    @override
     def write_native(self, path: Path) -> None:
-        """A `.weights.h5` file. Raises `WeightsError`."""
         keras_native.write(self._model, path)
 
+    @override
     def read_native(self, path: Path) -> None:
-        """Load a `.weights.h5` file. Raises `WeightsError`."""
         keras_native.read(self._model, path)
 
+    @override
     def predict(self, images: Array) -> Array:
-        """Logits in batches of at most 8, by the plan `tf-function` where the engine has it."""
+        """In batches of at most 8, by the plan `tf-function` if the engine has it."""
         require_images(images, self.height, self.width)
         if not TENSORFLOW:
             logits = self._model.predict(images, batch_size=EVALUATION_BATCH_SIZE, verbose=0)
@@ -157,8 +149,8 @@ class KerasNetwork(Network):
         batches = (images[start : start + EVALUATION_BATCH_SIZE] for start in starts)
         return np.concatenate([function(batch).numpy() for batch in batches])
 
+    @override
     def exact(self) -> Callable[[Array], Array]:
-        """See `Network.exact`."""
         with keras_engine.float64():
             model = self._copy("float64")
         function = keras_tensorflow.in_float64(model) if TENSORFLOW else model.predict_on_batch
@@ -172,10 +164,10 @@ class KerasNetwork(Network):
 
         return logits
 
+    @override
     def prepare(self, images: Array, *, plan: str, quantity: Quantity) -> Inference:
-        """A query that has not run. Raises `SizeError`, and `Unsupported` for an unknown plan."""
         require_images(images, self.height, self.width)
-        precision = _plan(plan).precision
+        precision = require(plan, PLANS[NAME], self._device).precision
         if plan == PREDICT.key:
             return PredictQuery(self._model, images, quantity)
         function = self._tensorflow_function(plan, quantity, len(images))
@@ -193,13 +185,13 @@ class KerasNetwork(Network):
             self._functions[key] = keras_tensorflow.compiled(self._model, quantity)
         return self._functions[key]
 
+    @override
     def trainer(self, options: TrainingOptions) -> Trainer:
-        """A trainer on the TensorFlow engine. Raises `Unsupported` on the others."""
         keras_engine.require_tensorflow("train")
         return keras_tensorflow_training.TensorFlowTrainer(self._model, self._slots, options)
 
+    @override
     def recalibrate(self, images: Array, batch_size: int) -> None:
-        """See `Network.recalibrate`; on TensorFlow, which is the engine that trains."""
         running = [slot for slot in self._slots if not slot.spec.trainable]
         if not running:
             return
@@ -216,12 +208,12 @@ class KerasNetwork(Network):
             for slot, *values in zip(running, *found, strict=True):
                 slot.variable.assign(np.mean([value.numpy() for value in values], axis=0))
 
+    @override
     def operations(self) -> tuple[Operation, ...]:
-        """Read from the functional graph. Raises `Unsupported` at a layer without a rule."""
         return tuple(operations(self._model))
 
+    @override
     def activations(self, images: Array) -> dict[str, Array]:
-        """Outputs of all layers with weights."""
         require_images(images, self.height, self.width)
         layers = [layer for layer in self._model.layers if layer.weights]
         outputs = keras.Model(self._model.input, [layer.output for layer in layers])(
@@ -232,10 +224,11 @@ class KerasNetwork(Network):
             for layer, output in zip(layers, outputs, strict=True)
         }
 
+    @override
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
-        """Gradients without dropout; the running statistics stay as they were."""
         keras_engine.require_tensorflow("give gradients")
         require_images(images, self.height, self.width)
+        require_masks(masks, images)
         trainable = [slot for slot in self._slots if slot.spec.trainable]
         before = self.weights()
         found = keras_tensorflow_training.gradients(self._model, trainable, images, masks, loss)
@@ -243,58 +236,39 @@ class KerasNetwork(Network):
         return found
 
 
-def _plan(key: str) -> Plan:
-    plans = {plan.key: plan for plan in KerasBackend.capabilities.plans}
-    if key not in plans:
-        raise Unsupported(
-            f"{KerasBackend.name} has no plan {key!r}: choose one of {', '.join(plans)}."
-        )
-    return plans[key]
-
-
 class KerasBackend(Backend):
     """Keras on the engine of this process."""
 
-    name, title = NAMES[ENGINE]
-    extra = EXTRAS[ENGINE]
-    capabilities = Capabilities(
-        trains=TENSORFLOW,
-        asynchronous=TENSORFLOW,
-        devices=("cpu", "cuda"),
-        plans=TENSORFLOW_PLANS if TENSORFLOW else (PREDICT,),
-    )
+    name, title = NAME, TITLE
+    capabilities = Capabilities(trains=TENSORFLOW, plans=PLANS[NAME])
 
+    @override
     def __init__(self, runtime: Runtime) -> None:
-        """Apply the settings. Raises `NoDevice` and `BackendError` (`keras_engine`)."""
         self._device = runtime.device
         keras_engine.start(runtime)
 
+    @override
     def build(
         self, builder: Callable[..., Any], *, classes: int, height: int, width: int
     ) -> Network:
-        """Build a network. Raises `SizeError`."""
         require_size(height, width)
-        return KerasNetwork(builder, classes=classes, height=height, width=width)
+        return KerasNetwork(builder, self._device, classes=classes, height=height, width=width)
 
+    @override
     def versions(self) -> dict[str, str]:
-        """Keras, its engine, and the CUDA that TensorFlow was built with."""
         return keras_engine.versions()
 
-    def device_title(self) -> str:
-        """The name of the GPU or of the processor."""
-        return keras_engine.device_title(self._device)
-
+    @override
     def memory(self) -> dict[str, Bytes]:
-        """The peak of TensorFlow's live tensors on a GPU; unknown, with a reason, otherwise."""
         return keras_engine.memory(self._device)
 
+    @override
     def forget_memory_peaks(self) -> bool:
-        """TensorFlow can on a GPU."""
         return keras_engine.forget_memory_peaks(self._device)
 
+    @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        """left · right^repeats, one product after the other, in the precision of the plan."""
-        precision = _plan(plan).precision
+        precision = require(plan, PLANS[NAME], self._device).precision
         if TENSORFLOW:
             tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         dtype = "float32" if precision == "tf32" else precision
@@ -302,3 +276,25 @@ class KerasBackend(Backend):
         for _ in range(repeats):
             product = keras.ops.matmul(product, factor)
         return to_numpy(keras.ops.cast(product, "float32"))
+
+    @override
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        precision = require(plan, PLANS[NAME], self._device).precision
+        if TENSORFLOW:
+            tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
+        dtype = "float32" if precision == "tf32" else precision
+        left, right = (
+            keras.ops.cast(keras.random.normal((size, size), stddev=size**-0.5, seed=seed), dtype)
+            for seed in (0, 1)
+        )
+
+        def work(count: int) -> float:
+            begin, product = perf_counter(), left
+            for _ in range(count):
+                product = keras.ops.matmul(product, right)
+            # One value on the host: there when the device has finished all of them.
+            to_numpy(keras.ops.cast(product[0, 0], "float32"))
+            return perf_counter() - begin
+
+        work(1)
+        return work(products)

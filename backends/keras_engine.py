@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -38,7 +36,7 @@ def canonical_path(name: str) -> str:
 def start(runtime: Runtime) -> None:
     """Apply device, threads and determinism to the engine, and float32 without TF32.
 
-    Raises `NoDevice` if a GPU is asked for and not seen, and `BackendError` where the
+    Raises `NoDevice` if a GPU is asked for and not seen, and `BackendError` if the
     engine has computed already with other settings.
     """
     keras.config.set_image_data_format("channels_last")
@@ -54,7 +52,7 @@ def require_tensorflow(wish: str) -> None:
 
 
 def float64() -> AbstractContextManager[Any]:
-    """Where arrays may be float64: JAX makes them float32 unless it is told otherwise."""
+    """A context in which arrays may be float64: JAX makes them float32 unless told otherwise."""
     return import_module("jax").enable_x64(True) if ENGINE == "jax" else nullcontext()
 
 
@@ -75,22 +73,6 @@ def versions() -> dict[str, str]:
     return found
 
 
-def device_title(device: str) -> str:
-    """The name of the GPU or of the processor."""
-    if device == "cpu":
-        return _processor()
-    if TENSORFLOW:
-        gpu = tf.config.list_physical_devices("GPU")[0]
-        return tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-    if ENGINE == "jax":
-        import jax
-
-        return jax.devices()[0].device_kind
-    import torch
-
-    return torch.cuda.get_device_name()
-
-
 def memory(device: str) -> dict[str, Bytes]:
     """TensorFlow's own peak on a GPU; it tells nothing of its pool, or of a CPU."""
     quantities = ("allocated_peak_bytes", "reserved_peak_bytes")
@@ -103,7 +85,7 @@ def memory(device: str) -> dict[str, Bytes]:
 
 
 def forget_memory_peaks(device: str) -> bool:
-    """Let TensorFlow's peak start anew; False where it keeps none."""
+    """Restart TensorFlow's peak; False if it keeps none."""
     if not TENSORFLOW or device == "cpu":
         return False
     tf.config.experimental.reset_memory_stats("GPU:0")
@@ -169,10 +151,3 @@ def _start_torch(runtime: Runtime) -> None:
     torch.backends.cudnn.allow_tf32 = False
     # Entered for the life of the process: Keras would take a GPU wherever it sees one.
     keras.device("gpu:0" if runtime.device == "cuda" else "cpu:0").__enter__()
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()

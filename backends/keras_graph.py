@@ -94,8 +94,8 @@ def slots(model: keras.Model) -> Iterator[Slot]:
 def operations(model: keras.Model) -> Iterator[Operation]:
     """One inference at batch size 1, in an order in which it can run.
 
-    Raises `Unsupported` at a layer
-    that has no rule here, because a count that leaves something out would be wrong silently.
+    Raises `Unsupported` for a layer that has no rule here: a count that leaves something out would
+    be wrong silently.
     """
     for layer in model.layers:
         if isinstance(layer, _FREE):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import keras
+from typing_extensions import override
 
 from backends.interpolation import linear_weights
 from backends.keras_engine import ENGINE, TENSORFLOW, tf
@@ -21,10 +22,11 @@ class GroupedConv(keras.layers.Conv2D):
     """Grouped convolution with one kernel (kh, kw, in / groups, out).
 
     Keras sends a grouped convolution through an XLA compilation of its own on TensorFlow, because
-    TensorFlow's CPU kernel knows no groups. One plain convolution a group gives the same values
+    TensorFlow's CPU kernel knows no groups. One plain convolution per group gives the same values
     without it, and TensorFlow's profiler then counts them.
     """
 
+    @override
     def convolution_op(self, inputs: Tensor, kernel: Tensor) -> Tensor:
         """Convolve each group of channels with its own filters, and concatenate the results."""
         if not TENSORFLOW:
@@ -44,6 +46,7 @@ class BatchNorm(keras.layers.BatchNormalization):
     unbiased batch variance, so the biased one that Keras keeps is computed from it.
     """
 
+    @override
     def call(
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
@@ -86,6 +89,7 @@ class AveragePool(keras.layers.AveragePooling2D):
     the share of each window that lies inside.
     """
 
+    @override
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, ceil(h / stride), ceil(w / stride), c) under SAME padding."""
         if ENGINE != "torch" or self.padding == "valid":
@@ -116,6 +120,7 @@ class Resize(keras.layers.Layer):
         self.size = size
         self.interpolation = interpolation
 
+    @override
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, height, width, c)."""
         if self.compute_dtype == "float64" and self.interpolation == "bilinear":
@@ -138,6 +143,7 @@ class MaxPoolWithPlaces(keras.layers.Layer):
     indices, which only TensorFlow has and which costs a scatter when unpooling.
     """
 
+    @override
     def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(n, h, w, c) to the maxima and their int8 places, both (n, h/2, w/2, c)."""
         top_left, top_right = inputs[:, 0::2, 0::2], inputs[:, 0::2, 1::2]
@@ -152,6 +158,7 @@ class MaxPoolWithPlaces(keras.layers.Layer):
 class MaxUnpool(keras.layers.Layer):
     """Undo `MaxPoolWithPlaces`: each value goes to its place, everything else is zero."""
 
+    @override
     def call(self, inputs: Tensor, places: Tensor) -> Tensor:
         """(n, h, w, c) values and places to (n, 2h, 2w, c)."""
         _, height, width, channels = inputs.shape
@@ -168,6 +175,7 @@ class ChannelShuffle(keras.layers.Layer):
         super().__init__(name=name)
         self.groups = groups
 
+    @override
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, h, w, c)."""
         _, height, width, channels = inputs.shape
@@ -179,6 +187,7 @@ class ChannelShuffle(keras.layers.Layer):
 class SplitChannels(keras.layers.Layer):
     """The first and the second half of the channels."""
 
+    @override
     def call(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         """(n, h, w, c) to twice (n, h, w, c / 2)."""
         half = inputs.shape[-1] // 2
@@ -192,6 +201,7 @@ class PadChannels(keras.layers.Layer):
         super().__init__(name=name)
         self.channels = channels
 
+    @override
     def call(self, inputs: Tensor) -> Tensor:
         """(n, h, w, c) to (n, h, w, channels)."""
         return ops.pad(inputs, ((0, 0), (0, 0), (0, 0), (0, self.channels - inputs.shape[-1])))

@@ -1,8 +1,8 @@
 """Layers of the Keras networks, channels-last, under the one rule for padding and resizing.
 
 Each function takes a symbolic tensor (n, height, width, channels) and the canonical name of the
-layer where it has weights, and returns the layer's output. Weights are created as zeros and ones,
-because the experiment loads drawn values afterwards and a drawn start costs seconds a network.
+layer if it has weights, and returns the layer's output. Weights are created as zeros and ones,
+because the experiment loads drawn values afterwards and a drawn start costs seconds per network.
 Padding is TensorFlow's SAME unless `valid` is given; batch normalisation keeps the biased variance.
 `backends.keras_graph` counts these layers by their class.
 """
@@ -96,7 +96,7 @@ def conv_transpose(
 def depthwise(
     x: Tensor, name: str, kernel: int = 3, *, stride: int = 1, bias: bool = True
 ) -> Tensor:
-    """SAME depthwise convolution, one filter a channel."""
+    """SAME depthwise convolution, one filter per channel."""
     return keras.layers.DepthwiseConv2D(
         kernel,
         strides=stride,
@@ -147,7 +147,7 @@ def separable_conv(
 
 
 def prelu(x: Tensor, name: str) -> Tensor:
-    """Parametric ReLU with one slope a channel, starting at 0."""
+    """Parametric ReLU with one slope per channel, starting at 0."""
     return keras.layers.PReLU(shared_axes=(1, 2), name=layer_name(name))(x)
 
 
@@ -179,7 +179,7 @@ def concatenate(tensors: Sequence[Tensor]) -> Tensor:
 def max_pool(
     x: Tensor, size: int = 2, *, stride: int | None = None, padding: Padding = "same"
 ) -> Tensor:
-    """Max pooling, padded with -∞; the stride is the size where none is given."""
+    """Max pooling, padded with -∞; the stride is the size by default."""
     return keras.layers.MaxPooling2D(
         size, strides=stride, padding=padding, name=_number("max_pool")
     )(x)

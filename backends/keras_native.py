@@ -19,7 +19,7 @@ def write(model: keras.Model, path: Path) -> None:
 
 
 def read(model: keras.Model, path: Path) -> None:
-    """Load as `model.load_weights` does. Raises `WeightsError` where it is another's or none."""
+    """Load as `model.load_weights` does. Raises `WeightsError` for any other file."""
     require_suffix(path, "Keras", SUFFIX)
     if not path.is_file():
         raise WeightsError(f"{path}: no such file; name another.")

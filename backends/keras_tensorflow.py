@@ -1,13 +1,13 @@
-"""Compiled inference, training and gradients of a Keras network on the TensorFlow engine."""
+"""Compiled inference of a Keras network on the TensorFlow engine."""
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from backends.contract import (
-    Array,
-    Inference,
-)
+from typing_extensions import override
+
+from backends.contract import Array, Inference
+from backends.errors import require_shape
 from backends.keras_engine import tf
 
 Tensor = Any  # a tensor of TensorFlow
@@ -24,6 +24,7 @@ def compiled(
     """
     height, width = model.input.shape[1:3]
 
+    @override
     def logits(images: Tensor) -> Tensor:
         return tf.cast(model(images, training=False), tf.float32)
 
@@ -58,27 +59,29 @@ class CompiledQuery(Inference):
         self._function = function
         self._to_host = quantity == "end_to_end"
         self._tf32 = tf32
+        self._shape = images.shape
         self.set_images(images)
 
+    @override
     def set_images(self, images: Array) -> None:
-        """Take other images; `forward` finds them on the device."""
+        require_shape(images, self._shape)
         self._images = images if self._to_host else tf.constant(images)
         self.synchronise(self._images)
 
+    @override
     def launch(self) -> Any:
-        """Run the function; `end_to_end` brings the masks to the host."""
         tf.config.experimental.enable_tensor_float_32_execution(self._tf32)
         result = self._function(self._images)
         return result.numpy() if self._to_host else result
 
-    def synchronise(self, result: Any) -> None:  # noqa: ARG002 - devices are waited for as a whole
-        """Wait for all devices."""
+    @override
+    def synchronise(self, result: Any) -> None:
         tf.test.experimental.sync_devices()
 
+    @override
     def logits(self, result: Any) -> Array:
-        """Logits on the host."""
         return result.numpy()
 
+    @override
     def compilations(self) -> int:
-        """Traces of the function; with one signature a second one is an error."""
         return self._function.experimental_get_tracing_count()

@@ -9,23 +9,20 @@ from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import override
 
 from backends.contract import Array, Trainer, TrainingOptions, Weights
-from backends.errors import WeightsError, require_variance
+from backends.errors import require_images, require_masks, require_variance
 from backends.keras_engine import tf
 from backends.keras_graph import Slot
+from backends.weights import check_optimizer_state
 
 Tensor = Any  # a tensor of TensorFlow
-
-
-BETA1 = 0.9
-
-
-BETA2 = 0.999
+BETA1, BETA2 = 0.9, 0.999
 
 
 class TensorFlowTrainer(Trainer):
-    """Training by one `tf.function` a step, on data that stay on the device.
+    """Training by one `tf.function` per step, on data that stay on the device.
 
     `model.fit` is not used: its first call costs several times as much (DFANet: 95 s against 20 s
     on two cores) and its Adam puts ε elsewhere than the contract.
@@ -55,20 +52,25 @@ class TensorFlowTrainer(Trainer):
         )
         self.start_epoch(0)
 
+    @override
     def set_data(self, images: Array, masks: Array) -> None:
-        """Put the data on the device; masks as float32, whose rows TensorFlow gathers on a GPU."""
+        require_images(images, *self._model.input.shape[1:3])
+        require_masks(masks, images)
         self._images = tf.constant(images)
+        # As float32, whose rows TensorFlow gathers on a GPU.
         self._masks = tf.constant(masks.astype(np.float32))
 
+    @override
     def start_epoch(self, epoch: int) -> None:
-        """Set each dropout's counter-based generator from (seed, epoch, number of the layer)."""
+        # The generators are counter-based: each starts from (seed, epoch, number of the layer).
         for number, layer in enumerate(_dropouts(self._model)):
             words = np.random.SeedSequence((self._options.seed, epoch, number)).generate_state(1)
             layer.seed_generator.state.assign(np.array([words[0] >> 1, 0]))
 
+    @override
     def step(self, indices: Array, learning_rate: float) -> None:
-        """Queue one update; the step's bias corrections are computed here in double precision."""
         self._step += 1
+        # The bias corrections, in double precision.
         unbias = sqrt(1 - BETA2**self._step)
         rate = learning_rate * unbias / (1 - BETA1**self._step)
         epsilon = self._options.adam_epsilon * unbias
@@ -93,7 +95,7 @@ class TensorFlowTrainer(Trainer):
             self._options.loss,
             dropout=self._options.dropout,
         )
-        # Made once here: as Python numbers they would become constants of each weight's own.
+        # Made once here: as Python numbers they would become constants of each weight.
         zero, beta1, beta2 = tf.constant(0.0), tf.constant(BETA1), tf.constant(BETA2)
         for slot, m, v, gradient in zip(self._slots, self._m, self._v, found, strict=True):
             # The kernel computes rate · m / (√v + ε). With `rate` and ε both multiplied by
@@ -113,32 +115,23 @@ class TensorFlowTrainer(Trainer):
             )
         return value
 
+    @override
     def losses(self) -> Array:
-        """Wait for the queued steps and return their losses."""
         values = tf.stack(self._losses).numpy() if self._losses else np.zeros(0, np.float32)
         self._losses = []
         return values
 
+    @override
     def state(self) -> dict[str, Array]:
-        """Step and moments, in canonical layout."""
         state = {"step": np.array(self._step, np.int64)}
         for slot, m, v in zip(self._slots, self._m, self._v, strict=True):
             state[f"m/{slot.spec.name}"] = slot.to_canonical(m.numpy())
             state[f"v/{slot.spec.name}"] = slot.to_canonical(v.numpy())
         return state
 
+    @override
     def set_state(self, state: Weights) -> None:
-        """Load step and moments. Raises `WeightsError` where a name or shape is off."""
-        wanted = {f"{moment}/{slot.spec.name}": slot for slot in self._slots for moment in "mv"}
-        if set(state) != {"step", *wanted}:
-            odd = sorted(set(state) ^ {"step", *wanted})[0]
-            raise WeightsError(f"optimizer state: {odd!r} is missing or unknown; train anew.")
-        for name, slot in wanted.items():
-            if state[name].shape != slot.spec.shape:
-                raise WeightsError(
-                    f"optimizer state: {name!r} has shape {state[name].shape}, "
-                    f"expected {slot.spec.shape}; train anew."
-                )
+        check_optimizer_state(state, [slot.spec for slot in self._slots])
         for slot, m, v in zip(self._slots, self._m, self._v, strict=True):
             m.assign(slot.from_canonical(state[f"m/{slot.spec.name}"]))
             v.assign(slot.from_canonical(state[f"v/{slot.spec.name}"]))
@@ -197,7 +190,7 @@ def batch_statistics(model: Any, slots: Sequence[Slot], batch_size: int) -> Any:
     """A `tf.function` from images to what the running values of `slots` are over that batch.
 
     Without dropout. The running values themselves are overwritten: set them afterwards. Raises
-    `SizeError` where a batch gives a normalisation one value a channel.
+    `SizeError` if a batch gives a normalisation one value per channel.
     """
     require_batch_variance(model, batch_size)
 
@@ -212,7 +205,7 @@ def batch_statistics(model: Any, slots: Sequence[Slot], batch_size: int) -> Any:
 
 
 def require_batch_variance(model: Any, batch_size: int) -> None:
-    """Raise `SizeError` where a batch gives a normalisation one value a channel."""
+    """Raise `SizeError` if a batch gives a normalisation one value per channel."""
     maps: list[Any] = [layer.output for layer in _norms(model)]
     for values in maps:
         require_variance(batch_size * prod(values.shape[1:3]))

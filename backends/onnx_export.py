@@ -31,7 +31,7 @@ def onnx_bytes(
     """The module with its present weights, in inference mode, as the bytes of an ONNX file.
 
     Input `images` (batch, 1, height, width) float32, output `logits` (batch, classes, height,
-    width) float32. `metadata` is added to the file's properties. Raises `Unsupported` where the
+    width) float32. `metadata` is added to the file's properties. Raises `Unsupported` if the
     exporter is not installed.
     """
     try:

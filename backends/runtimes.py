@@ -11,23 +11,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from backends.contract import Array, Plan
+from backends.contract import Array
 from backends.errors import Unsupported
-
-PLANS = (
-    Plan(key="onnxruntime", title="ONNX Runtime", devices=("cpu",)),
-    Plan(key="openvino", title="OpenVINO", devices=("cpu",)),
-    Plan(
-        key="openvino-bfloat16",
-        title="OpenVINO, bfloat16",
-        precision="bfloat16",
-        devices=("cpu",),
-    ),
-)
-# TensorRT multiplies in TF32 where the GPU has it.
-TENSORRT = Plan(
-    key="tensorrt", title="TensorRT by ONNX Runtime", precision="tf32", devices=("cuda",)
-)
+from backends.plans import RUNTIMES
 
 Run = Callable[[Array], Array]
 
@@ -35,7 +21,7 @@ Run = Callable[[Array], Array]
 def open_model(plan: str, model: bytes, shape: tuple[int, ...], threads: int) -> Run:
     """Load an ONNX model for images of one shape; the logits may be overwritten by the next call.
 
-    Raises `Unsupported` where the runtime is not installed or the processor lacks the precision.
+    Raises `Unsupported` if the runtime is not installed or the processor lacks the precision.
     """
     if plan == "onnxruntime":
         return _onnx_runtime(model, threads)
@@ -72,7 +58,7 @@ def open_tensorrt(
 ) -> Callable[[], None]:
     """A run of TensorRT from images to logits, both float32 at these addresses on the GPU.
 
-    `shape` is that of the images. Raises `Unsupported` where ONNX Runtime lacks TensorRT.
+    `shape` is that of the images. Raises `Unsupported` if ONNX Runtime lacks TensorRT.
     """
     try:
         import onnxruntime
@@ -98,7 +84,9 @@ def _openvino(model: bytes, shape: tuple[int, ...], threads: int, *, bfloat16: b
         raise _missing("OpenVINO") from None
     core = openvino.Core()
     if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
-        raise Unsupported("this processor has no bfloat16 instructions that OpenVINO could use.")
+        raise Unsupported(
+            "this processor has no bfloat16 instructions: choose the plan 'openvino'."
+        )
     network = core.read_model(model)
     # A known batch size lets the compiler choose kernels and memory for it.
     network.reshape(list(shape))
@@ -124,12 +112,12 @@ def _openvino(model: bytes, shape: tuple[int, ...], threads: int, *, bfloat16: b
 def run_file(path: Path, images: Array, threads: int = 0) -> dict[str, Array]:
     """Logits (n, h, w, classes) of (n, h, w, 1) images by each float32 runtime, by its title.
 
-    Raises `Unsupported` where a runtime is not installed.
+    Raises `Unsupported` if a runtime is not installed.
     """
     model = path.read_bytes()
     channels_first = images.transpose(0, 3, 1, 2).copy()
     found = {}
-    for plan in PLANS:
+    for plan in RUNTIMES:
         if plan.precision == "float32":
             run = open_model(plan.key, model, channels_first.shape, threads)
             found[plan.title] = run(channels_first).transpose(0, 2, 3, 1).copy()

@@ -3,43 +3,35 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
+from time import perf_counter
 from typing import Any, ClassVar
 
 import torch
+from typing_extensions import override
 
 from backends import runtimes
-from backends.contract import (
-    Array,
-    Backend,
-    Bytes,
-    Capabilities,
-    Runtime,
-)
+from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
 from backends.errors import require_device, require_size
+from backends.plans import PLANS, require
 from backends.torch_network import TorchNetwork
-from backends.torch_plans import PLANS, matrix_product, require_plan, set_float32_precision
+from backends.torch_plans import matrix_product, set_float32_precision
 
 
 class TorchBackend(Backend):
     """PyTorch, eager by default.
 
     Determinism: on a CPU the same seed gives the same bits for the same number of threads. On a
-    GPU deterministic algorithms are chosen where PyTorch has one, and it warns where it has none.
+    GPU deterministic algorithms are chosen if PyTorch has one, and it warns if it has none.
     """
 
     name: ClassVar[str] = "torch"
     title: ClassVar[str] = "PyTorch"
-    extra: ClassVar[str | None] = "torch"
-    capabilities: ClassVar[Capabilities] = Capabilities(
-        trains=True, asynchronous=True, devices=("cpu", "cuda"), plans=PLANS
-    )
+    capabilities: ClassVar[Capabilities] = Capabilities(trains=True, plans=PLANS["torch"])
 
+    @override
     def __init__(self, runtime: Runtime) -> None:
-        """Apply threads, determinism and strict float32. Raises `NoDevice` without the GPU."""
         seen = runtime.device == "cpu" or torch.cuda.is_available()
         require_device("PyTorch", runtime.device, seen)
         self._device = torch.device(runtime.device)
@@ -54,30 +46,24 @@ class TorchBackend(Backend):
             # Filling fresh memory would show in the timings and change no result of ours.
             torch.utils.deterministic.fill_uninitialized_memory = False  # pyright: ignore[reportAttributeAccessIssue]
 
+    @override
     def build(
         self, builder: Callable[..., Any], *, classes: int, height: int, width: int
     ) -> TorchNetwork:
-        """See `Backend.build`."""
         require_size(height, width)
         build = partial(builder, classes=classes, height=height, width=width)
         return TorchNetwork(build, self._device, classes=classes, height=height, width=width)
 
+    @override
     def versions(self) -> dict[str, str]:
-        """Versions of PyTorch, of CUDA and cuDNN where the build has them, and of the runtimes."""
         found = {"torch": str(torch.__version__), **runtimes.versions()}
         if torch.version.cuda:
             found["cuda"] = torch.version.cuda
             found["cudnn"] = str(torch.backends.cudnn.version())
         return found
 
-    def device_title(self) -> str:
-        """See `Backend.device_title`."""
-        if self._device.type == "cuda":
-            return torch.cuda.get_device_name(self._device)
-        return _cpu_title()
-
+    @override
     def memory(self) -> dict[str, Bytes]:
-        """See `Backend.memory`."""
         if self._device.type == "cuda":
             return {
                 "allocated_peak_bytes": Bytes(bytes=torch.cuda.max_memory_allocated(self._device)),
@@ -86,24 +72,40 @@ class TorchBackend(Backend):
         unknown = Bytes(bytes=None, reason="PyTorch does not count its memory on a CPU")
         return {"allocated_peak_bytes": unknown, "reserved_peak_bytes": unknown}
 
+    @override
     def forget_memory_peaks(self) -> bool:
-        """See `Backend.forget_memory_peaks`."""
         if self._device.type == "cuda":
             torch.cuda.reset_peak_memory_stats(self._device)
         return self._device.type == "cuda"
 
+    @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        """See `Backend.multiply`."""
-        precision = require_plan(plan, self._device).precision
+        precision = require(plan, PLANS["torch"], self._device.type).precision
         with torch.inference_mode():
             first, second = (torch.tensor(side, device=self._device) for side in (left, right))
             return matrix_product(first, second, precision, repeats).cpu().numpy()
 
+    @override
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        precision = require(plan, PLANS["torch"], self._device.type).precision
+        with torch.inference_mode():
+            dtype = getattr(torch, "float32" if precision == "tf32" else precision)
+            # Of this spread a product keeps the size of the values.
+            left, right = (
+                (torch.randn(size, size, device=self._device) / size**0.5).to(dtype)
+                for _ in range(2)
+            )
+            matrix_product(left, right, precision, 1)
+            return self._seconds(lambda: matrix_product(left, right, precision, products))
 
-def _cpu_title() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    def _seconds(self, work: Callable[[], Any]) -> float:
+        if self._device.type != "cuda":
+            begin = perf_counter()
+            work()
+            return perf_counter() - begin
+        begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        begin.record()
+        work()
+        end.record()
+        torch.cuda.synchronize(self._device)
+        return begin.elapsed_time(end) / 1e3

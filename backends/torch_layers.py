@@ -1,6 +1,6 @@
 """Layers that the PyTorch networks share, under one rule of padding: TensorFlow's SAME.
 
-SAME: output = ceil(in / stride); where the total padding is odd, the extra row and column go after
+SAME: output = ceil(in / stride); if the total padding is odd, the extra row and column go after
 (bottom, right). Tensors are (n, channels, height, width), float32, in channels-last memory, which
 trains 14 % faster on a CPU than channels-first and makes NHWC at the border a free permutation.
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from typing_extensions import override
 
 from backends.errors import require_variance
 
@@ -46,10 +47,12 @@ class Conv(nn.Conv2d):
             channels, filters, _pair(kernel), stride, 0, dilation, groups=groups, bias=bias
         )
 
+    @override
     def reset_parameters(self) -> None:
-        """Zeros: the values are loaded later, drawing them here would be thrown away."""
+        """Zeros: the values are loaded later."""
         _zero(self)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         if self.kernel_size == (1, 1) and self.stride != (1, 1) and torch.is_grad_enabled():
@@ -72,11 +75,12 @@ class Conv(nn.Conv2d):
 
 
 class DepthwiseConv(Conv):
-    """Convolution of each channel with a filter of its own."""
+    """Convolution of each channel with its own filter."""
 
     def __init__(self, channels: int, kernel: int, *, stride: int = 1, bias: bool = True) -> None:
         super().__init__(channels, channels, kernel, stride=stride, groups=channels, bias=bias)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, channels, ceil(h / stride), ceil(w / stride))."""
         if input.dtype != torch.float64 or input.is_cuda:
@@ -109,6 +113,7 @@ class SeparableConv(nn.Module):
         self.depthwise = DepthwiseConv(channels, kernel, stride=stride, bias=False)
         self.pointwise = Conv(channels, filters, 1, bias=bias)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         return self.pointwise(self.depthwise(input))
@@ -128,11 +133,13 @@ class ConvTranspose(nn.ConvTranspose2d):
             channels, filters, kernel, stride, padding=(kernel - stride) // 2, bias=bias
         )
 
+    @override
     def reset_parameters(self) -> None:
         """Zeros: the values are loaded later."""
         _zero(self)
 
-    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:  # noqa: ARG002
+    @override
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
         """(n, channels, h, w) → (n, filters, h · stride, w · stride)."""
         full = super().forward(input)
         height, width = (
@@ -158,8 +165,9 @@ class BatchNorm(nn.BatchNorm2d):
         # that safetensors cannot hold, and then refuse it as a key too many.
         self.track_running_stats = False
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise (n, channels, h, w). Raises `SizeError` for one value a channel in training."""
+        """Normalise (n, channels, h, w). In training one value per channel raises `SizeError`."""
         if not self.training:
             return functional.batch_norm(
                 input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
@@ -211,6 +219,7 @@ class ConvNorm(nn.Module):
         )
         self.norm = BatchNorm(filters, momentum=momentum)
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         return self.norm(self.conv(input))
@@ -219,13 +228,14 @@ class ConvNorm(nn.Module):
 class ConvNormReLU(ConvNorm):
     """Convolution → batch normalisation → ReLU."""
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → (n, filters, ceil(h / stride), ceil(w / stride))."""
         return relu_(super().forward(input))
 
 
 class PReLU(nn.PReLU):
-    """Leaky ReLU with one learnt slope a channel."""
+    """Leaky ReLU with one learnt slope per channel."""
 
     def __init__(self, channels: int) -> None:
         super().__init__(channels, init=0.0)
@@ -238,6 +248,7 @@ class ChannelShuffle(nn.Module):
         super().__init__()
         self.groups = groups
 
+    @override
     def forward(self, input: Tensor) -> Tensor:
         """(n, channels, h, w) → the same shape."""
         # Done on NHWC so that the result keeps channels-last memory.

@@ -25,7 +25,7 @@ def write(module: nn.Module, path: Path) -> None:
 
 
 def read(module: nn.Module, path: Path) -> None:
-    """Load a state dict into `module`. Raises `WeightsError` where it is another's or none."""
+    """Load a state dict into `module`. Raises `WeightsError` for any other file."""
     require_suffix(path, "PyTorch", ".safetensors", ".pt")
     try:
         # weights_only: nothing but tensors is unpickled, so a file cannot run code.
@@ -42,4 +42,4 @@ def read(module: nn.Module, path: Path) -> None:
     names = [*odd.missing_keys, *odd.unexpected_keys]
     names = [name for name in names if not name.endswith(".num_batches_tracked")]
     if names:
-        raise WeightsError(f"{path}: {names[0]!r} is missing, or not one of this network's.")
+        raise WeightsError(f"{path}: {names[0]!r} is missing, or is not one of this network's.")

@@ -1,35 +1,18 @@
-"""The ways to execute a PyTorch network, each an execution plan with a key of its own."""
+"""The ways to execute a PyTorch network, one for each execution plan."""
 
 from __future__ import annotations
 
 import copy
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from backends import runtimes
-from backends.contract import Array, Inference, Plan
-from backends.errors import BackendError, SizeError, Unsupported
 from backends.onnx_export import onnx_bytes
-
-if TYPE_CHECKING:
-    from backends.torch_network import TorchNetwork
-
-PLANS = (
-    Plan(key="eager", title="eager"),
-    Plan(key="eager-channels-first", title="eager, channels-first memory"),
-    Plan(key="compile", title="torch.compile, weights frozen"),
-    Plan(key="cuda-graphs", title="CUDA graph", devices=("cuda",)),
-    Plan(key="eager-tf32", title="eager, TF32", precision="tf32", devices=("cuda",)),
-    Plan(key="eager-bfloat16", title="eager, bfloat16", precision="bfloat16"),
-    Plan(key="eager-float16", title="eager, float16", precision="float16", devices=("cuda",)),
-    *runtimes.PLANS,
-    runtimes.TENSORRT,
-)
+from backends.plans import PLANS, RUNTIMES, require
 
 
 class Forward:
@@ -45,79 +28,12 @@ class Forward:
         return self._function(images)
 
 
-class TorchInference(Inference):
-    """One network, one plan, one batch."""
-
-    def __init__(
-        self,
-        network: TorchNetwork,
-        images: Array,
-        plan: str,
-        quantity: Literal["forward", "end_to_end"],
-    ) -> None:
-        self._network = network
-        self._host = writable(images)
-        # A tensor of our own: what the caller does to the array later must not reach it.
-        self._input = network.to_device(images).clone()
-        self._forward = forward_of(network.module, self._input, plan)
-        self._query = self._forward_query if quantity == "forward" else self._end_to_end_query
-
-    def set_images(self, images: Array) -> None:
-        """See `Inference.set_images`; raises `SizeError`."""
-        if images.shape != self._host.shape:
-            raise SizeError(
-                f"images have shape {images.shape}, expected {self._host.shape}: prepare anew."
-            )
-        self._host = writable(images)
-        with torch.inference_mode():
-            self._input.copy_(self._network.to_device(images))
-        self.synchronise(None)
-
-    @torch.inference_mode()
-    def launch(self) -> Any:
-        """See `Inference.launch`."""
-        self._network.enter("eval")
-        return self._query()
-
-    def _forward_query(self) -> Tensor:
-        return self._forward(self._input)
-
-    def _end_to_end_query(self) -> Array:
-        return masks_of(self._forward(self._network.to_device(self._host))).cpu().numpy()
-
-    def synchronise(self, result: Any) -> None:  # noqa: ARG002
-        """See `Inference.synchronise`."""
-        if self._network.device.type == "cuda":
-            torch.cuda.synchronize(self._network.device)
-
-    def logits(self, result: Any) -> Array:
-        """See `Inference.logits`."""
-        return np.ascontiguousarray(result.permute(0, 2, 3, 1).cpu().numpy())
-
-    def compilations(self) -> int:
-        """See `Inference.compilations`."""
-        return self._forward.compilations
-
-
-def writable(images: Array) -> Array:
-    """`images`, or a copy where PyTorch could not share their memory: read-only ones."""
-    return images if images.flags.writeable else images.copy()
-
-
-def masks_of(logits: Tensor) -> Tensor:
-    """Arg-max of logits (n, classes, h, w) as (n, h, w) uint8, ties to the lower class."""
-    if logits.shape[1] == 2:
-        # The same answer 10 times faster than `argmax` over a last axis of two.
-        return (logits[:, 1] > logits[:, 0]).to(torch.uint8)
-    return logits.argmax(1).to(torch.uint8)
-
-
 def forward_of(module: nn.Module, images: Tensor, plan: str) -> Forward:
     """The forward pass of `module` under a plan, for images like `images` on their device.
 
-    Raises `Unsupported` where the plan does not run on that device.
+    Raises `BackendError` for an unknown plan, `Unsupported` for one of another device.
     """
-    require_plan(plan, images.device)
+    require(plan, PLANS["torch"], images.device.type)
     match plan:
         case "compile":
             return _Compiled(module)
@@ -133,20 +49,9 @@ def forward_of(module: nn.Module, images: Tensor, plan: str) -> Forward:
             return Forward(_low_precision(module, torch.float16))
         case "tensorrt":
             return Forward(_tensorrt(module, images))
-    if plan in {entry.key for entry in runtimes.PLANS}:
+    if plan in {entry.key for entry in RUNTIMES}:
         return Forward(_deployed(module, images, plan))
     return Forward(module)
-
-
-def require_plan(plan: str, device: torch.device) -> Plan:
-    """The plan of that key. Raises `BackendError`, or `Unsupported` on a device without it."""
-    known = {entry.key: entry for entry in PLANS}
-    if plan not in known:
-        raise BackendError(f"unknown plan {plan!r} for PyTorch: choose one of {', '.join(known)}.")
-    if device.type not in known[plan].devices:
-        needed = " or ".join(known[plan].devices)
-        raise Unsupported(f"plan {plan!r} needs {needed}, not {device.type}.")
-    return known[plan]
 
 
 def matrix_product(left: Tensor, right: Tensor, precision: str, repeats: int) -> Tensor:

@@ -134,7 +134,7 @@ def _operation(
 def operations(build: Callable[[], nn.Module], height: int, width: int) -> tuple[Operation, ...]:
     """The operations of one inference on one image, by running it without data.
 
-    Raises `Unsupported` where the network computes something that has no count.
+    Raises `Unsupported` if the network computes something that has no count.
     """
     with torch.device("meta"), torch.no_grad():
         module = build().eval()
@@ -166,7 +166,7 @@ def _tracking(recorder: _Recorder) -> tuple[Callable[..., None], Callable[..., N
                 )
             )
         elif isinstance(layer, nn.ConvTranspose2d) and len(recorder.operations) == start + 1:
-            # PyTorch computes the uncropped output; what SAME drops is no part of the network.
+            # PyTorch computes the uncropped output; what SAME drops is not part of the network.
             recorder.operations[-1] = replace(recorder.operations[-1], output_size=_size(output))
 
     return enter, leave

@@ -54,7 +54,7 @@ class CanonicalWeight:
 def canonical_weights(module: nn.Module) -> tuple[CanonicalWeight, ...]:
     """All weights of `module` in the order of its layers.
 
-    Raises `Unsupported` where a layer holds weights that have no canonical name.
+    Raises `Unsupported` if a layer holds weights that have no canonical name.
     """
     found: list[CanonicalWeight] = []
     for path, layer in module.named_modules():

@@ -16,12 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from math import prod, sqrt
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
 from backends.contract import Array, Weights, WeightSpec
@@ -32,7 +33,7 @@ def initial_value(spec: WeightSpec, seed: int, he_normal: Sequence[str] = ()) ->
     """Draw the starting value of one weight from its canonical name and the seed.
 
     Kernels: Glorot uniform, or truncated He normal (±2 standard deviations, variance corrected as
-    Keras does) where a pattern of `he_normal` matches; fans as Keras computes them. Scales
+    Keras does) if a pattern of `he_normal` matches; fans as Keras computes them. Scales
     (`gamma`) and variances start at 1, all else at 0.
     """
     own = spec.name.rpartition(".")[2]
@@ -86,6 +87,15 @@ def check_weights(weights: Weights, specs: Sequence[WeightSpec], source: str = "
             raise WeightsError(f"{source}: weight {name!r} holds NaN or infinity; train again.")
 
 
+def check_optimizer_state(state: Weights, specs: Sequence[WeightSpec]) -> None:
+    """Raise `WeightsError` unless `state` is that of a `Trainer` of these trainable weights."""
+    if "step" not in state or state["step"].shape != ():
+        raise WeightsError("optimizer state: the scalar 'step' is missing; train again.")
+    moments = {name: value for name, value in state.items() if name != "step"}
+    expected = [replace(spec, name=f"{which}/{spec.name}") for which in "mv" for spec in specs]
+    check_weights(moments, expected, "optimizer state")
+
+
 def require_suffix(path: Path, framework: str, *suffixes: str) -> None:
     """Raise `WeightsError` unless the file's name ends as the framework's own form does."""
     if not path.name.endswith(suffixes):
@@ -110,7 +120,7 @@ def digest(weights: Weights) -> str:
 
 
 def read_weights(path: Path, specs: Sequence[WeightSpec], sha256: str | None = None) -> Weights:
-    """Read and check a weights file against a network's specs, and its digest where given."""
+    """Read and check a weights file against a network's specs, and its digest if given."""
     values = read_arrays(path)
     check_weights(values, specs, str(path))
     if sha256 is not None and digest(values) != sha256:
@@ -118,10 +128,29 @@ def read_weights(path: Path, specs: Sequence[WeightSpec], sha256: str | None = N
     return values
 
 
+def require_weights_file(path: Path) -> None:
+    """Raise `WeightsError` unless `path` is a readable safetensors file; reads its header only.
+
+    So the command line refuses it before any process is started. Whether the weights are those of
+    the network is known only once the network is built.
+    """
+    try:
+        with safe_open(path, framework="numpy") as file:
+            empty = not list(file.keys())
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file; train first or name another.") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from None
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a safetensors file ({error}).") from None
+    if empty:
+        raise WeightsError(f"{path}: holds no weights; train first or name another.")
+
+
 def read_arrays(path: Path) -> dict[str, Array]:
     """Read a safetensors file as NumPy arrays.
 
-    Raises `WeightsError` where it is none, or holds a dtype that NumPy lacks (bfloat16).
+    Raises `WeightsError` if it is not one, or holds a dtype that NumPy lacks (bfloat16).
     """
     try:
         return load(path.read_bytes())

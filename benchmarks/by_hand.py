@@ -102,7 +102,7 @@ def compare(
     chosen = Input(height=size, width=size)
     _, network = build_network(name, "torch", chosen, Runtime(threads=threads), None)
     images = np.random.default_rng(0).standard_normal((1, size, size, 1)).astype(np.float32)
-    module = network.module  # pyright: ignore[reportAttributeAccessIssue]
+    module = network.module.net  # pyright: ignore[reportAttributeAccessIssue]
     model = onnx_bytes(module, size, size)
     rows: list[dict[str, Any]] = []
     for plan in plans:

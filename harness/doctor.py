@@ -25,7 +25,7 @@ RUNTIMES = (("onnxruntime", "ONNX Runtime"), ("openvino", "OpenVINO"))
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing looked at: how it is, and the remedy where it is not well."""
+    """One thing looked at: its state, and the remedy if it is not ok."""
 
     what: str
     status: Literal["ok", "missing", "low", "broken"]
@@ -65,7 +65,7 @@ def checks(*, deep: bool) -> list[Check]:
             what="disk",
             status="ok" if disk_gb >= LEAST_DISK_GB else "low",
             detail=f"{disk_gb:.0f} GB free here",
-            remedy="" if disk_gb >= LEAST_DISK_GB else "free some, or work in another folder",
+            remedy="" if disk_gb >= LEAST_DISK_GB else "free some space, or work in another folder",
         ),
         _gpu(here.gpu),
         *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
@@ -88,13 +88,13 @@ def _gpu(name: str | None) -> Check:
             what="gpu",
             status="low",
             detail="present, but NVML does not answer: no name, clocks, temperature or power",
-            remedy="pip install 'fetalbench[gpu]'; inside a container, give it the utility driver",
+            remedy="pip install nvidia-ml-py; inside a container, give it the utility driver",
         )
     return Check(
         what="gpu",
         status="missing",
         detail="no NVIDIA GPU is visible",
-        remedy="not needed but for the paper's protocol and GPU figures",
+        remedy="needed only for the paper's protocol and GPU figures",
     )
 
 

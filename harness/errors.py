@@ -1,8 +1,11 @@
-"""Mistakes that a user can mend: each is one sentence and an exit code (reliability, point 10)."""
+"""Mistakes that a user can fix: each is one sentence and an exit code."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import ClassVar
+
+from backends.errors import did_you_mean
 
 EXIT_OK = 0
 EXIT_SOME_CELLS_FAILED = 1
@@ -22,6 +25,11 @@ class UsageError(FetalbenchError):
     """A wrong option, protocol or name."""
 
 
+def unknown(what: str, name: str, known: Iterable[str]) -> UsageError:
+    """The error for a name that nothing has, with the nearest that something has."""
+    return UsageError(f"unknown {what} {name!r}: {did_you_mean(name, known)}")
+
+
 class DataError(FetalbenchError):
     """A data set or one of its files is not what it must be."""
 
@@ -35,7 +43,7 @@ class RecordError(FetalbenchError):
 
 
 class NewerRecord(RecordError):
-    """A record of a later fetalbench: to be left alone, whatever is asked."""
+    """A record of a later fetalbench, which is left alone whatever is asked."""
 
 
 class EnvironmentFault(FetalbenchError):
@@ -45,6 +53,6 @@ class EnvironmentFault(FetalbenchError):
 
 
 class CellFailed(FetalbenchError):
-    """A command of one cell has done its work, and the cell did not end well."""
+    """A command ran its one cell, and the cell failed."""
 
     exit_code = EXIT_SOME_CELLS_FAILED

@@ -11,16 +11,16 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Sequence
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from backends.errors import SizeError, require_size
+from backends import plans
+from backends.errors import BackendError, SizeError, did_you_mean, require_size
 from harness import registry
-from harness.errors import UsageError
+from harness.data.augmentation_levels import strengths_of
+from harness.errors import UsageError, unknown
 from harness.registry import check_name
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -31,7 +31,7 @@ List = Annotated[
     tuple[Item, ...],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
-Augmentation = Literal["none", "basic", "strong"]
+Augmentation = Literal["none", "basic", "strong", "domain"]
 
 
 class Section(BaseModel):
@@ -46,7 +46,10 @@ class Input(Section):
     height: int = 256
     width: int = 256
     classes: int = Field(default=2, ge=2)
-    fit: Literal["crop_pad", "resize"] = "crop_pad"
+    fit: Literal["crop_pad", "resize", "resample"] = "crop_pad"
+    pixel_mm: float | None = Field(
+        default=None, gt=0.1, le=10, description='size of a pixel that fit = "resample" makes'
+    )
     normalisation: Literal["per_slice", "per_pixel_std"] = "per_slice"
 
 
@@ -62,6 +65,14 @@ class Training(Section):
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     validation_by: Literal["subject", "slice"] = "subject"
     augmentation: Augmentation = "none"
+    strengths: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="replace some of the augmentation level's, by name"
+    )
+    window: int = Field(
+        default=0,
+        ge=0,
+        description="pixels a side of the windows of slices that are trained on; 0: whole slices",
+    )
     batch_norm: Literal["running", "recalibrated"] = "running"
     weights_from: Literal["own", "torch"] = "own"
 
@@ -74,6 +85,9 @@ class Evaluation(Section):
     )
     nsd_tolerance_mm: float = Field(default=2.0, gt=0)
     batch_size: int = Field(default=8, ge=1)
+    largest_outside_share: float = Field(
+        default=0.05, ge=0, le=1, description="of a stack's brain outside the window, else refused"
+    )
 
 
 class Measuring(Section):
@@ -138,10 +152,8 @@ class Protocol(Section):
         data = self.model_dump()
         data["measuring"] |= measuring
         if size:
-            parts = size.lower().split("x")
-            if len(parts) != 2 or not all(part.isdigit() for part in parts):
-                raise UsageError(f"--size {size!r}: expected HEIGHTxWIDTH such as 256x256.")
-            data["input"] |= {"height": int(parts[0]), "width": int(parts[1])}
+            height, width = parse_size(size)
+            data["input"] |= {"height": height, "width": width}
         return parse_protocol(data, self.name)
 
     @property
@@ -151,7 +163,23 @@ class Protocol(Section):
         # What is measured beside a figure does not change it, as with the grid.
         for which in ("plans", "batches", "quantities", "order_seed"):
             del content["measuring"][which]
+        for which in ("strengths", "window"):
+            # Records from before these keys came in keep their hash.
+            if not content["training"][which]:
+                del content["training"][which]
+        # A refusal changes no figure, nor does the size of pixels that nothing is resampled to.
+        del content["evaluation"]["largest_outside_share"]
+        if self.input.pixel_mm is None:
+            del content["input"]["pixel_mm"]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def parse_size(text: str, option: str = "--size") -> tuple[int, int]:
+    """(height, width) of `HEIGHTxWIDTH`. Raises `UsageError`, which names the option."""
+    sides = text.lower().split("x")
+    if len(sides) != 2 or not all(side.isdecimal() for side in sides):
+        raise UsageError(f"{option} {text!r}: expected HEIGHTxWIDTH such as 256x256.")
+    return int(sides[0]), int(sides[1])
 
 
 def available() -> list[str]:
@@ -165,9 +193,7 @@ def load_protocol(name_or_path: str) -> Protocol:
     if path.suffix != ".toml":
         path = FOLDER / f"{name_or_path}.toml"
         if not path.is_file():
-            raise UsageError(
-                f"unknown protocol {name_or_path!r}: {_nearest(name_or_path, available())}"
-            )
+            raise unknown("protocol", name_or_path, available())
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -192,12 +218,26 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
         raise UsageError(_sentence(error, source, Protocol)) from None
     check_name(protocol.name, "protocol")
     _check_augmentation(protocol, source)
+    _check_fit(protocol.input, source)
     try:
         _check_names(protocol)
         require_size(protocol.input.height, protocol.input.width)
+        _check_windows(protocol)
     except (UsageError, SizeError) as error:
         raise UsageError(f"{source}: {error}") from None
     return protocol
+
+
+def _check_fit(chosen: Input, source: str) -> None:
+    """Raise `UsageError` where a size of pixels is missing, or given and not used."""
+    if chosen.fit == "resample" and chosen.pixel_mm is None:
+        raise UsageError(
+            f'{source}: input.fit = "resample" needs input.pixel_mm, the size of a pixel in mm.'
+        )
+    if chosen.fit != "resample" and chosen.pixel_mm is not None:
+        raise UsageError(
+            f'{source}: input.pixel_mm is used by fit = "resample" only, and fit is {chosen.fit}.'
+        )
 
 
 def _check_names(protocol: Protocol) -> None:
@@ -210,29 +250,45 @@ def _check_names(protocol: Protocol) -> None:
     for name in protocol.grid.backends:
         registry.backend(name)
     exact = [("networks", name, registry.network_name(name)) for name in protocol.networks]
-    plans = protocol.measuring.plans
-    exact += [("measuring.plans", name, registry.backend(name)) for name in plans]
+    chosen = protocol.measuring.plans
+    exact += [("measuring.plans", name, registry.backend(name)) for name in chosen]
     for table, name, known in exact:
         if name != known:
             raise UsageError(f"{table}: {name!r} is called {known!r} here.")
-    for backend, keys in plans.items():
-        known = registry.plan_keys()
+    for backend, keys in chosen.items():
         for key in keys:
-            if key not in known:
-                raise UsageError(
-                    f"measuring.plans.{backend}: unknown plan {key!r}; {_nearest(key, known)}"
-                )
+            try:
+                plans.require(key, plans.PLANS.get(backend, ()))
+            except BackendError as error:
+                raise UsageError(f"measuring.plans.{backend}: {error}") from None
 
 
-def _nearest(value: str, known: Sequence[str]) -> str:
-    close = get_close_matches(value, known, n=1, cutoff=0.4)
-    return f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
+def _check_windows(protocol: Protocol) -> None:
+    """Raise `UsageError` or `SizeError` for windows larger than slices, or of a wrong size."""
+    smaller = min(protocol.input.height, protocol.input.width)
+    for training in (protocol.training, *map(protocol.training_of, protocol.networks)):
+        if training.window > smaller:
+            raise UsageError(f"training.window = {training.window}: slices are {smaller} pixels.")
+        if training.window:
+            require_size(training.window, training.window)
 
 
 def _check_augmentation(protocol: Protocol, source: str) -> None:
+    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
+    for training in levels:
+        if training.augmentation == "none":
+            if training.strengths:
+                raise UsageError(
+                    f"{source}: training.strengths change an augmentation, and there is none: "
+                    'write augmentation = "domain" or another level.'
+                )
+        else:
+            try:
+                strengths_of(training.augmentation, training.strengths)
+            except UsageError as error:
+                raise UsageError(f"{source}: training.strengths: {error}") from None
     if protocol.input.normalisation == "per_slice":
         return
-    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
     if any(training.augmentation != "none" for training in levels):
         raise UsageError(
             f"{source}: training.augmentation leaves slices normalised one by one, but the test "
@@ -251,10 +307,11 @@ def _sentence(error: ValidationError, source: str, model: type[Section], prefix:
         message = first["msg"].lower().replace("tuple", "array")
         wrong = f"{source}: {where}: {message} (got {first['input']!r})"
         expected = re.findall(r"'([^']+)'", first.get("ctx", {}).get("expected", ""))
-        return f"{wrong}; {_nearest(str(first['input']), expected)}" if expected else f"{wrong}."
+        return (
+            f"{wrong}; {did_you_mean(str(first['input']), expected)}" if expected else f"{wrong}."
+        )
     for part in parts[:-1]:
         annotation = model.model_fields[part].annotation
         assert isinstance(annotation, type)
         model = annotation
-    close = get_close_matches(parts[-1], model.model_fields, n=1, cutoff=0)
-    return f"{source}: unknown key {where!r}; the nearest known key is {close[0]!r}."
+    return f"{source}: unknown key {where!r}: {did_you_mean(parts[-1], model.model_fields)}"

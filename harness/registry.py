@@ -12,7 +12,6 @@ import importlib.util
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -21,16 +20,16 @@ from typing import TYPE_CHECKING, Any
 import architectures
 import backends
 from architectures.card import Card
-from harness.errors import UsageError
+from backends.errors import MissingFramework, plain_name
+from harness.errors import UsageError, unknown
 from harness.jobs import interpreters
 
 if TYPE_CHECKING:
-    from backends.contract import Backend
+    from backends.contract import Backend, Network
 
 BACKENDS_FOLDER = Path(backends.__file__).parent
 ENTRY_POINT_GROUP = "fetalbench.architectures"
 NAME_PATTERN = re.compile(r"^[a-z0-9][a-z0-9_.-]{0,63}$")
-PLAN_KEY = re.compile(r"\bPlan\(\s*key=\"([^\"]+)\"")
 
 # What people call the frameworks, beside the names of our files. The Keras rows with another
 # engine are served by the one Keras file.
@@ -65,7 +64,7 @@ class NetworkEntry:
 
     @property
     def card(self) -> Card:
-        """The card. Raises `UsageError`, naming the file, where there is none to be had."""
+        """The card. Raises `UsageError`, naming the file, if it cannot be imported."""
         if self.fault:
             raise UsageError(f"network {self.name!r}: {self.fault}")
         path = self.folder / "card.py"
@@ -79,7 +78,7 @@ class NetworkEntry:
                 what = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UsageError(f"network {self.name!r}: {path} gives no CARD ({what}).") from None
         if not isinstance(card, Card):
-            raise UsageError(f"network {self.name!r}: CARD in {path} is no Card.")
+            raise UsageError(f"network {self.name!r}: CARD in {path} is not a Card.")
         return card
 
     def implements(self, backend: str) -> bool:
@@ -114,8 +113,8 @@ def networks() -> dict[str, NetworkEntry]:
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
         if point.name in found:
             raise UsageError(
-                f"network {point.name!r} of package {point.value!r} is taken already: rename it "
-                "there."
+                f"network {point.name!r} of package {point.value!r} is already taken: rename it "
+                "in that package."
             )
         found[point.name] = _plugin(point.name, point.value)
     return found
@@ -154,7 +153,7 @@ def backend_names() -> tuple[str, ...]:
 
 
 def frameworks() -> tuple[str, ...]:
-    """The backends that a grid covers by default: one row a framework, no second engines."""
+    """The backends that a grid covers by default: one per framework, no second engines."""
     return tuple(
         name for name in backend_names() if KERAS_ENGINES.get(name) in (None, "tensorflow")
     )
@@ -181,31 +180,14 @@ def backend(name: str) -> str:
     return _resolve(BACKEND_ALIASES.get(name.lower(), name), backend_names(), "backend")
 
 
-@cache
-def plan_keys() -> tuple[str, ...]:
-    """Keys of the execution plans of all backends, read from their sources.
-
-    Which of them a backend has on a device is known only where its framework is imported; this is
-    enough to refuse a misspelling before anything is trained.
-    """
-    sources = (path.read_text(encoding="utf-8") for path in sorted(BACKENDS_FOLDER.glob("*.py")))
-    return tuple(sorted({key for text in sources for key in PLAN_KEY.findall(text)}))
-
-
 def _resolve(name: str, known: Iterable[str], what: str) -> str:
     known = tuple(known)
     if name in known:
         return name
-    plain = {_plain(candidate): candidate for candidate in known}
-    if _plain(name) in plain:
-        return plain[_plain(name)]
-    close = get_close_matches(_plain(name), plain, n=1, cutoff=0.4)
-    hint = f"did you mean {plain[close[0]]!r}?" if close else f"known are {', '.join(known)}."
-    raise UsageError(f"unknown {what} {name!r}: {hint}")
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[^a-z0-9]", "", name.lower())
+    plain = {plain_name(candidate): candidate for candidate in known}
+    if plain_name(name) in plain:
+        return plain[plain_name(name)]
+    raise unknown(what, name, known)
 
 
 def _stem(backend_name: str) -> str:
@@ -236,8 +218,6 @@ def installed_version(module: str, backend: str = "") -> str:
 
 def require_framework(name: str) -> None:
     """Raise `MissingFramework` with the remedy unless the backend's framework is installed."""
-    from backends.errors import MissingFramework
-
     absent = missing_modules(name)
     if absent:
         extra = BACKEND_NEEDS[name][1]
@@ -249,8 +229,6 @@ def require_framework(name: str) -> None:
 
 def load_backend(name: str) -> type[Backend]:
     """Import the backend's class, and with it its framework. Raises `MissingFramework`."""
-    from backends.errors import MissingFramework
-
     require_framework(name)
     if missing(BACKEND_NEEDS.get(name, ((), ""))[0]):
         raise MissingFramework(
@@ -272,6 +250,16 @@ def require_implementation(entry: NetworkEntry, backend_name: str) -> None:
 
 
 def load_builder(entry: NetworkEntry, backend_name: str) -> Callable[..., Any]:
-    """Import the network's `build` for a backend. Raises `UsageError` where there is none."""
+    """Import the network's `build` for a backend. Raises `UsageError` if there is none."""
     require_implementation(entry, backend_name)
     return importlib.import_module(f"{entry.package}.{_stem(backend_name)}_net").build
+
+
+def build(backend: Backend, name: str, *, height: int, width: int, classes: int = 2) -> Network:
+    """Build a network of the registry in a loaded backend; its weights are not set yet.
+
+    Raises `UsageError` if the network has no file for the backend, `SizeError` for a size that it
+    cannot take.
+    """
+    builder = load_builder(network(name), backend.name)
+    return backend.build(builder, classes=classes, height=height, width=width)

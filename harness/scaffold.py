@@ -39,7 +39,7 @@ def new_network(name: str, folder: Path | None) -> list[Path]:
 
     Into `architectures/` of this tree, or into `folder` as an installable package that announces
     the network by its entry point. Raises `UsageError` for a name that no package can have or that
-    is taken, and where the folder exists.
+    is taken, and if the folder exists.
     """
     _check(name)
     if folder is None:
@@ -71,7 +71,7 @@ def _check(name: str) -> None:
     if not IMPORTABLE.fullmatch(name) or keyword.iskeyword(name):
         raise UsageError(
             f"network name {name!r} is not allowed: use lower-case letters, digits and '_', "
-            "starting with a letter, and no word of Python's."
+            "starting with a letter; Python's keywords are excluded."
         )
     if name in registry.networks() or name in ("template", "card"):
         raise UsageError(f"network {name!r} exists already: choose another name.")

@@ -5,18 +5,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from harness.checks.clients import WorkerClient
 from harness.data.catalogue import Dataset
 from harness.data.description import DatasetMeta
 from harness.data.writer import DatasetWriter, Stack
 
 ROOT = Path(__file__).parents[1]
 Fetalbench = Callable[..., subprocess.CompletedProcess[str]]
+Workers = Callable[[str], WorkerClient]
 
 
 def pytest_configure() -> None:
@@ -49,6 +51,22 @@ def fetalbench(tmp_path: Path) -> Fetalbench:
         )
 
     return call
+
+
+@pytest.fixture(scope="session")
+def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
+    """The worker of a framework, started at its first use: one set serves all tests."""
+    folder = tmp_path_factory.mktemp("workers")
+    started: dict[str, WorkerClient] = {}
+
+    def of(backend: str) -> WorkerClient:
+        if backend not in started:
+            started[backend] = WorkerClient(backend, folder, threads=1)
+        return started[backend]
+
+    yield of
+    for client in started.values():
+        client.close()
 
 
 def discs(count: int, size: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""What is known of Template without importing a framework."""
+"""What is known about Template without importing a framework."""
 
 from __future__ import annotations
 

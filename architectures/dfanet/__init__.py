@@ -1,1 +1,1 @@
-"""DFANet: what it is stands in `card`, its layers in `<framework>_net`."""
+"""DFANet: described in `card`, built in `<framework>_net`."""

@@ -1,4 +1,4 @@
-"""What is known of DFANet without importing a framework."""
+"""What is known about DFANet without importing a framework."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""ENet: what it is stands in `card`, its layers in `<framework>_net`."""
+"""ENet: described in `card`, built in `<framework>_net`."""

@@ -1,4 +1,4 @@
-"""What is known of ENet without importing a framework."""
+"""What is known about ENet without importing a framework."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def bottleneck(
     *,
     down: bool = False,
 ) -> Tensor:
-    """Project, convolve and expand beside the input itself; half the size where `down`."""
+    """Project, convolve and expand beside the input itself; half the size if `down`."""
     inner = filters // 4
     step = 2 if down else 1
     y = narrow_or_widen(x, f"{name}.reduce", inner, step)
@@ -58,7 +58,7 @@ def bottleneck(
 
 
 def decoder(x: Tensor, name: str, filters: int, *, up: bool) -> Tensor:
-    """The bottleneck of the decoder: twice the size where `up`."""
+    """The bottleneck of the decoder: twice the size if `up`."""
     inner = filters // 4
     y = relu(narrow_or_widen(x, f"{name}.reduce", inner))
     if up:

@@ -1,1 +1,1 @@
-"""Fast-SCNN: what it is stands in `card`, its layers in `<framework>_net`."""
+"""Fast-SCNN: described in `card`, built in `<framework>_net`."""

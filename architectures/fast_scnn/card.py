@@ -1,4 +1,4 @@
-"""What is known of Fast-SCNN without importing a framework."""
+"""What is known about Fast-SCNN without importing a framework."""
 
 from __future__ import annotations
 

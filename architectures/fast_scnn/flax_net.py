@@ -42,7 +42,7 @@ class SeparableNormReLU(SeparableConv):
 
 
 class Bottleneck(nnx.Module):
-    """Expand six times, depthwise convolution, project; the input added where shapes agree."""
+    """Expand six times, depthwise convolution, project; the input added if the shapes agree."""
 
     def __init__(self, channels: int, filters: int, *, stride: int, residual: bool) -> None:
         self.expand = ConvNormReLU(channels, 6 * channels, 1)

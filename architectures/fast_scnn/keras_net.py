@@ -33,7 +33,7 @@ def separable(x: Tensor, name: str, filters: int, stride: int = 1) -> Tensor:
 
 
 def bottleneck(x: Tensor, name: str, filters: int, stride: int, *, residual: bool) -> Tensor:
-    """Inverted bottleneck (MobileNetV2), with the input added where `residual`."""
+    """Inverted bottleneck (MobileNetV2), with the input added if `residual`."""
     y = relu(conv_norm(x, f"{name}.expand", EXPANSION * x.shape[-1]))
     y = depthwise(y, f"{name}.depthwise", stride=stride)
     y = relu(norm(y, f"{name}.norm"))

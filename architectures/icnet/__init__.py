@@ -1,1 +1,1 @@
-"""ICNet: what it is stands in `card`, its layers in `<framework>_net`."""
+"""ICNet: described in `card`, built in `<framework>_net`."""

@@ -1,4 +1,4 @@
-"""What is known of ICNet without importing a framework."""
+"""What is known about ICNet without importing a framework."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class ConvReLUNorm(nnx.Module):
 
 
 class Bottleneck(nnx.Module):
-    """1×1 → 3×3 → 1×1, plus the input, projected where the width changes; → ReLU."""
+    """1×1 → 3×3 → 1×1, plus the input, projected if the width changes; → ReLU."""
 
     def __init__(
         self, channels: int, inner: int, filters: int, *, stride: int = 1, dilation: int = 1
@@ -51,7 +51,7 @@ class Bottleneck(nnx.Module):
 
 
 class Cascade(nnx.Module):
-    """The deep map, upsampled, plus the shallowr one; → ReLU."""
+    """The deep map, upsampled, plus the shallower one; → ReLU."""
 
     def __init__(self, deep: int, shallow: int) -> None:
         self.deep = ConvNorm(deep, 128, 3, dilation=2)

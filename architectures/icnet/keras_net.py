@@ -30,7 +30,7 @@ def conv_relu_norm(
 def bottleneck(
     x: Tensor, name: str, inner: int, filters: int, *, stride: int = 1, dilation: int = 1
 ) -> Tensor:
-    """Residual bottleneck; the shortcut is projected where the width changes."""
+    """Residual bottleneck; the shortcut is projected if the width changes."""
     y = conv_relu_norm(x, f"{name}.reduce", inner, stride=stride)
     y = conv_relu_norm(y, f"{name}.middle", inner, 3, dilation=dilation)
     y = conv_norm(y, f"{name}.expand", filters)

@@ -1,1 +1,1 @@
-"""RFBSNet: what it is stands in `card`, its layers in `<framework>_net`."""
+"""RFBSNet: described in `card`, built in `<framework>_net`."""

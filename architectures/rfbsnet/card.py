@@ -1,4 +1,4 @@
-"""What is known of RFBSNet without importing a framework."""
+"""What is known about RFBSNet without importing a framework."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""SegNet: what it is stands in `card`, its layers in `<framework>_net`."""
+"""SegNet: described in `card`, built in `<framework>_net`."""

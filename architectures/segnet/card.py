@@ -1,4 +1,4 @@
-"""What is known of SegNet without importing a framework."""
+"""What is known about SegNet without importing a framework."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""ShuffleSeg: what it is stands in `card`, its layers in `<framework>_net`."""
+"""ShuffleSeg: described in `card`, built in `<framework>_net`."""

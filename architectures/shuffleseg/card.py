@@ -1,4 +1,4 @@
-"""What is known of ShuffleSeg without importing a framework."""
+"""What is known about ShuffleSeg without importing a framework."""
 
 from __future__ import annotations
 

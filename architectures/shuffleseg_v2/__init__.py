@@ -1,1 +1,1 @@
-"""ShuffleSeg V2: what it is stands in `card`, its layers in `<framework>_net`."""
+"""ShuffleSeg V2: described in `card`, built in `<framework>_net`."""

@@ -1,4 +1,4 @@
-"""What is known of ShuffleSeg V2 without importing a framework."""
+"""What is known about ShuffleSeg V2 without importing a framework."""
 
 from __future__ import annotations
 

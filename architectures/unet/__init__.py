@@ -1,1 +1,1 @@
-"""U-Net: what it is stands in `card`, its layers in `<framework>_net`."""
+"""U-Net: described in `card`, built in `<framework>_net`."""

@@ -1,4 +1,4 @@
-"""What is known of U-Net without importing a framework."""
+"""What is known about U-Net without importing a framework."""
 
 from __future__ import annotations
 

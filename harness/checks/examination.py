@@ -1,4 +1,4 @@
-"""The examination of one implementation of a network: what every one must do, in verdicts.
+"""The examination of one implementation of a network: what each must do, finding by finding.
 
 Runs in a worker, on the contract alone. What needs two frameworks is in `harness.checks.parity`.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 
@@ -44,7 +43,7 @@ class Failed(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class Finding:
     """One requirement: `passed`, `failed`, or `skipped` with the reason in `detail`."""
 
     what: str
@@ -52,21 +51,21 @@ class Verdict:
     detail: str = ""
 
     def row(self) -> dict[str, str]:
-        """The verdict as a row of the table."""
+        """The finding as a row of the table."""
         return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Subject:
-    """What is examined: a builder in a framework, and trained-like weights for 64×64.
+class Implementation:
+    """What is examined: a network in one framework, and trained-like weights for 64×64.
 
-    `home` gives the network at 64×64 and `trainer` a fresh trainer of it, for batches of
-    `trained_like.batch` without dropout. Both are kept by the worker, which compares them too: a
-    second one would be compiled anew.
+    `build` takes height=, width= and classes=. `home` gives the network at 64×64 and `trainer` a
+    fresh trainer of it, for batches of `random_weights.batch` without dropout. The worker keeps
+    both, since parity uses them too and a second one would be compiled again.
     """
 
     backend: Backend
-    builder: Callable[..., Any]
+    build: Callable[..., Network]
     home: Callable[[], Network]
     trainer: Callable[[], Trainer]
     weights: Weights
@@ -74,105 +73,105 @@ class Subject:
 
     def network(self, height: int, width: int, classes: int = 2) -> Network:
         """A network of that size, with the weights that its framework gives it."""
-        return self.backend.build(self.builder, classes=classes, height=height, width=width)
+        return self.build(height=height, width=width, classes=classes)
 
 
-def verdicts(subject: Subject) -> Iterator[Verdict]:
-    """All verdicts in order; an examination that breaks is a failed verdict and ends nothing."""
+def findings(examined: Implementation) -> Iterator[Finding]:
+    """All findings in order; an examination that breaks is a failed one and stops no other."""
     network = None
     for what, examine in EXAMINATIONS.items():
         try:
-            network = network or subject.home()
-            yield Verdict(what=what, verdict="passed", detail=examine(subject, network))
+            network = network or examined.home()
+            yield Finding(what=what, verdict="passed", detail=examine(examined, network))
         except Unsupported as error:
-            yield Verdict(what=what, verdict="skipped", detail=str(error))
+            yield Finding(what=what, verdict="skipped", detail=str(error))
         except (Failed, BackendError) as error:
-            yield Verdict(what=what, verdict="failed", detail=str(error))
+            yield Finding(what=what, verdict="failed", detail=str(error))
         except Exception as error:
             first = (str(error).strip().splitlines() or [""])[0]
             detail = f"{type(error).__name__}: {first}"
-            yield Verdict(what=what, verdict="failed", detail=detail)
+            yield Finding(what=what, verdict="failed", detail=detail)
 
 
-def names(subject: Subject, network: Network) -> str:
+def names(examined: Implementation, network: Network) -> str:
     """Weights have distinct names and shapes that depend on neither size nor order of building."""
     specs = network.weight_specs()
     if len({spec.name for spec in specs}) < len(specs):
         twice = next(s.name for s in specs if sum(t.name == s.name for t in specs) > 1)
-        raise Failed(f"two weights are named {twice!r}: give every layer a path of its own.")
-    other = subject.network(*OTHER_SIZE).weight_specs()
+        raise Failed(f"two weights are named {twice!r}: give every layer a path of its examined.")
+    other = examined.network(*OTHER_SIZE).weight_specs()
     if set(other) != set(specs):
         odd = sorted(spec.name for spec in set(other) ^ set(specs))[0]
         raise Failed(f"weight {odd!r} depends on the input's size.")
     return f"{len(specs)} weights"
 
 
-def shapes(subject: Subject, network: Network) -> str:
+def shapes(examined: Implementation, network: Network) -> str:
     """Logits have the input's height and width, at several sizes and numbers of classes."""
     done = []
     for height, width in ((SIDE, SIDE), OTHER_SIZE):
-        built = network if (height, width) == (SIDE, SIDE) else subject.network(height, width)
+        built = network if (height, width) == (SIDE, SIDE) else examined.network(height, width)
         images, _ = images_and_masks(1, height, width, 1)
         found = built.predict(images).shape
         if found != (1, height, width, 2):
             raise Failed(f"logits at {height}×{width} have shape {found}, not {height, width, 2}.")
         done.append(f"{height}×{width}")
     for height, width in TRACED_SIZES:
-        _traced(subject, height, width, 2)
+        _traced(examined, height, width, 2)
         done.append(f"{height}×{width}")
-    _traced(subject, SIDE, SIDE, 3)
+    _traced(examined, SIDE, SIDE, 3)
     return ", ".join([*done, "3 classes"])
 
 
-def _traced(subject: Subject, height: int, width: int, classes: int) -> None:
-    built = subject.network(height, width, classes)
+def _traced(examined: Implementation, height: int, width: int, classes: int) -> None:
+    built = examined.network(height, width, classes)
     try:
         found = built.operations()[-1].output_size
     except Unsupported:
-        # Where an operation has no count, or nothing is counted: what tracing would spare.
+        # An operation without a count, or a backend that counts nothing: compute instead.
         found = built.predict(images_and_masks(1, height, width, 1)[0]).shape[1:]
     if found != (height, width, classes):
         raise Failed(f"logits at {height}×{width} have size {found}, not {height, width, classes}.")
 
 
-def refusals(subject: Subject, network: Network) -> str:
+def refusals(examined: Implementation, network: Network) -> str:
     """Sizes and channel counts that the network cannot take are refused, not computed."""
     images = np.zeros((1, SIDE, SIDE, 3), np.float32)
     odd = SIDE + 36
     attempts: dict[str, Callable[[], object]] = {
         "3 channels": lambda: network.predict(images),
-        f"{odd}×{odd}": lambda: subject.network(odd, odd),
+        f"{odd}×{odd}": lambda: examined.network(odd, odd),
     }
     for what, attempt in attempts.items():
         try:
             attempt()
         except SizeError:
             continue
-        raise Failed(f"images of {what} are taken without a word.")
+        raise Failed(f"images of {what} are accepted, not refused.")
     return ", ".join(attempts)
 
 
-def round_trip(subject: Subject, network: Network) -> str:
+def round_trip(examined: Implementation, network: Network) -> str:
     """Weights come back from the layers as they went in, to the bit."""
     if not network.weight_specs():
         return "no weights"
-    network.set_weights(subject.weights)
+    network.set_weights(examined.weights)
     after = network.weights()
-    for name, value in subject.weights.items():
+    for name, value in examined.weights.items():
         if not np.array_equal(after[name], value):
             raise Failed(f"weight {name!r} comes back with other values.")
     first: WeightSpec = network.weight_specs()[0]
     try:
-        network.set_weights({k: v for k, v in subject.weights.items() if k != first.name})
+        network.set_weights({k: v for k, v in examined.weights.items() if k != first.name})
     except WeightsError:
         return f"{len(after)} weights"
-    raise Failed(f"weights without {first.name!r} are taken without a word.")
+    raise Failed(f"weights without {first.name!r} are accepted, not refused.")
 
 
-def finite(subject: Subject, network: Network) -> str:
+def finite(examined: Implementation, network: Network) -> str:
     """Logits are finite, for images of noise, of one value and of large values."""
-    if subject.weights:
-        network.set_weights(subject.weights)
+    if examined.weights:
+        network.set_weights(examined.weights)
     images, _ = images_and_masks(1, SIDE, SIDE, 2)
     kinds = {"noise": images, "one value": np.zeros_like(images), "large values": 100 * images}
     for kind, values in kinds.items():
@@ -181,28 +180,28 @@ def finite(subject: Subject, network: Network) -> str:
     return ", ".join(kinds)
 
 
-def batches(subject: Subject, network: Network) -> str:
-    """An image has the same logits alone as among others, and at every turn."""
-    if subject.weights:
-        network.set_weights(subject.weights)
+def batches(examined: Implementation, network: Network) -> str:
+    """An image has the same logits alone as in a batch, and the same at every call."""
+    if examined.weights:
+        network.set_weights(examined.weights)
     images, _ = images_and_masks(8, SIDE, SIDE, 3)
     together = network.predict(images)
     if not np.array_equal(network.predict(images), together):
-        raise Failed("the same images have other logits at the second turn.")
+        raise Failed("the same images have other logits at the second call.")
     found = _difference(network.predict(images[5:6]), together[5:6])
     if found > TOLERANCE:
         raise Failed(f"an image alone has logits that differ by {found:.1e} from those in a batch.")
     return f"differ by {found:.1e}"
 
 
-def learning(subject: Subject, network: Network) -> str:
+def learning(examined: Implementation, network: Network) -> str:
     """Every trainable weight has a gradient, and a few steps bring the training loss down."""
     trainable = [spec.name for spec in network.weight_specs() if spec.trainable]
-    if not trainable or not subject.backend.capabilities.trains:
+    if not trainable or not examined.backend.capabilities.trains:
         raise Unsupported("there is nothing to train, or the backend does not train.")
-    network.set_weights(initial_values(network.weight_specs(), 0, subject.he_normal))
+    network.set_weights(initial_values(network.weight_specs(), 0, examined.he_normal))
     images, masks = batch(SIDE, SIDE, 4)
-    trainer = subject.trainer()
+    trainer = examined.trainer()
     trainer.set_data(images, masks)
     rows = np.arange(len(images), dtype=np.int64)
     trainer.step(rows, LEARNING_RATE)
@@ -219,7 +218,7 @@ def learning(subject: Subject, network: Network) -> str:
         trainer.step(rows, LEARNING_RATE)
         losses = np.append(losses, trainer.losses())
     if not (np.isfinite(losses).all() and losses[-1] < losses[0]):
-        raise Failed(f"the training loss goes from {losses[0]:.3f} to {losses[-1]:.3f}.")
+        raise Failed(f"the training loss does not fall: {losses[0]:.3f}, then {losses[-1]:.3f}.")
     return f"{len(trainable)} gradients, loss {losses[0]:.3f} → {losses[-1]:.3f}"
 
 
@@ -227,7 +226,7 @@ def _difference(left: Array, right: Array) -> float:
     return float(np.abs(left.astype(np.float64) - right).max() / max(1.0, float(right.std())))
 
 
-EXAMINATIONS: dict[str, Callable[[Subject, Network], str]] = {
+EXAMINATIONS: dict[str, Callable[[Implementation, Network], str]] = {
     "names of the weights": names,
     "shapes of the logits": shapes,
     "wrong input is refused": refusals,

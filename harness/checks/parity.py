@@ -1,4 +1,4 @@
-"""Is a network the same in every framework? Weights are carried around and answers compared.
+"""Is a network the same in every framework? Weights are carried over and answers compared.
 
 For every network and size one framework draws trained-like weights
 (`harness.checks.random_weights`), which travel as a safetensors file. Every framework
@@ -23,12 +23,13 @@ import numpy as np
 
 from backends.contract import Array
 from backends.weights import read_arrays, to_bytes
+from harness.checks.clients import WorkerClient, WorkerFault
 from harness.checks.random_weights import batch
 from harness.checks.tolerances import (
     NOISE,
     PREFIXES,
     TOLERANCE,
-    Comparison,
+    ParityRow,
     Quantity,
     agree,
     compare_steps,
@@ -37,14 +38,13 @@ from harness.checks.tolerances import (
     incomparable,
     root_mean_square,
 )
-from harness.checks.workers import Probe, ProbeFault
 
 Size = tuple[int, int]
 Pair = tuple[str, str]
 # What stands for the first framework's step on noisy images among the names of frameworks.
 NOISY = "noise"
-# Networks that are being compared at a time: enough to keep every framework busy, and few because
-# the files of one hold its weights several times.
+# Networks that are compared at a time: enough to keep every framework busy, and few because the
+# files of one hold its weights several times.
 LOOKAHEAD = 2
 
 
@@ -75,18 +75,18 @@ class Place:
 def compare(
     grid: Sequence[tuple[str, Sequence[str]]],
     sizes: Sequence[Size],
-    probes: dict[str, Probe],
+    workers: dict[str, WorkerClient],
     folder: Path,
     *,
     seed: int = 0,
     training: bool = True,
-) -> Iterator[list[Comparison]]:
+) -> Iterator[list[ParityRow]]:
     """Compare each network between its frameworks, yielding the rows of one network and size.
 
     `grid` holds (network, backends). All frameworks work side by side, each on one question at a
-    time. The training step is taken at the first size only: it is the dearest to compile, and what
-    hangs on the size shows in the logits. What breaks in one framework is a row of its own, not
-    within, and ends nothing.
+    time. The training step is taken at the first size only: it takes longest to compile, and what
+    depends on the size shows in the logits. What breaks in one framework is a row of its own, not
+    within; the others continue.
     """
     places = [
         (Place(network=network, height=height, width=width, folder=folder), backends, number == 0)
@@ -95,7 +95,7 @@ def compare(
     ]
     running: deque[Comparing] = deque()
     for place, backends, first in places:
-        chosen = [probes[backend] for backend in backends]
+        chosen = [workers[backend] for backend in backends]
         running.append(Comparing(place, chosen, seed=seed, training=training and first))
         if len(running) > LOOKAHEAD:
             yield running.popleft().finish()
@@ -103,53 +103,55 @@ def compare(
         yield running.popleft().finish()
 
 
-def drawing(probes: Sequence[Probe]) -> str:
+def drawing(workers: Sequence[WorkerClient]) -> str:
     """Which framework draws the weights: the first that trains, else the first.
 
-    Running statistics are those of training steps, and so is the effect of noise. A worker that
-    cannot say what it does has something else to say at every further question.
+    Running statistics come from training steps, and so does the effect of noise. A worker that
+    fails at this question fails at every later one too, which then becomes its row.
     """
-    for probe in probes:
+    for worker in workers:
         try:
-            if probe.ask("trains"):
-                return probe.backend
-        except ProbeFault:
+            if worker.ask("trains"):
+                return worker.backend
+        except WorkerFault:
             continue
-    return probes[0].backend
+    return workers[0].backend
 
 
 class Comparing:
     """The questions about one network at one size, asked at construction."""
 
-    def __init__(self, place: Place, probes: Sequence[Probe], *, seed: int, training: bool) -> None:
-        self.place, self.probes = place, {probe.backend: probe for probe in probes}
-        self.first = drawing(probes)
+    def __init__(
+        self, place: Place, workers: Sequence[WorkerClient], *, seed: int, training: bool
+    ) -> None:
+        self.place, self.workers = place, {worker.backend: worker for worker in workers}
+        self.first = drawing(workers)
         self.weights = place.file("weights")
         inputs = place.file("inputs")
         images, masks = batch(place.height, place.width, seed + 1)
         inputs.write_bytes(to_bytes({"images": images, "masks": masks}))
         given = {"weights": self.weights, **place.size}
-        drawer = self.probes[self.first]
+        drawer = self.workers[self.first]
         self.drawn: Future[bool] = drawer.submit("draw", seed=seed, inputs=inputs, **given)
         self.carried: dict[str, Future[str]] = {}
         self.logits: dict[str, Future[None]] = {}
         self.steps: dict[str, Future[list[str]]] = {}
         given |= {"after": self.drawn}
-        for name, probe in self.probes.items():
-            self.carried[name] = probe.submit("carry", out=place.file(f"{name}-weights"), **given)
+        for name, worker in self.workers.items():
+            self.carried[name] = worker.submit("carry", out=place.file(f"{name}-weights"), **given)
             out = place.file(f"{name}-logits")
-            self.logits[name] = probe.submit("logits", inputs=inputs, out=out, **given)
+            self.logits[name] = worker.submit("logits", inputs=inputs, out=out, **given)
             if training:
                 out = place.file(f"{name}-step")
-                self.steps[name] = probe.submit("step", inputs=inputs, out=out, **given)
+                self.steps[name] = worker.submit("step", inputs=inputs, out=out, **given)
         random = np.random.default_rng(seed + 2)
         noisy = images * (1 + NOISE * random.standard_normal(images.shape)).astype(np.float32)
         place.file("noisy").write_bytes(to_bytes({"images": noisy, "masks": masks}))
 
-    def finish(self) -> list[Comparison]:
+    def finish(self) -> list[ParityRow]:
         """Wait for the answers and compare them; the files are gone afterwards."""
         rows = []
-        for pair in permutations(self.probes, 2):
+        for pair in permutations(self.workers, 2):
             rows += self._caught(pair, "logits", self._direction(*pair))
         trained = [name for name, step in self.steps.items() if _trained(step)]
         for pair in combinations(trained, 2):
@@ -158,9 +160,9 @@ class Comparing:
             path.unlink()
         return rows
 
-    def _row(self, pair: Pair, quantity: Quantity, **values: Any) -> Comparison:
+    def _row(self, pair: Pair, quantity: Quantity, **values: Any) -> ParityRow:
         place = self.place
-        return Comparison(
+        return ParityRow(
             network=place.network,
             quantity=quantity,
             source=pair[0],
@@ -171,16 +173,16 @@ class Comparing:
         )
 
     def _caught(
-        self, pair: Pair, quantity: Quantity, rows: Iterator[Comparison]
-    ) -> Iterator[Comparison]:
+        self, pair: Pair, quantity: Quantity, rows: Iterator[ParityRow]
+    ) -> Iterator[ParityRow]:
         """The rows; a framework that fails gives one of its own, with its sentence."""
         try:
             yield from rows
-        except ProbeFault as fault:
+        except WorkerFault as fault:
             unknown = {"max_abs_diff": float("inf"), "scale": float("inf"), "within": False}
             yield self._row(pair, quantity, reason=str(fault), **unknown)
 
-    def _direction(self, source: str, target: str) -> Iterator[Comparison]:
+    def _direction(self, source: str, target: str) -> Iterator[ParityRow]:
         changed = self.carried[source].result()
         if changed:
             given = read_arrays(self.weights)
@@ -221,7 +223,7 @@ class Comparing:
         orders, outputs = [], []
         for name in (source, target):
             out = self.place.file(f"{name}-activations")
-            order = self.probes[name].ask(
+            order = self.workers[name].ask(
                 "activations",
                 weights=self.weights,
                 inputs=self.place.file("inputs"),
@@ -235,7 +237,7 @@ class Comparing:
             or "after the last layer with weights"
         )
 
-    def _training(self, source: str, target: str) -> Iterator[Comparison]:
+    def _training(self, source: str, target: str) -> Iterator[ParityRow]:
         steps = {name: self._read(name, self.steps) for name in (source, target)}
         names = ["loss", *self.steps[source].result()]
         for quantity in PREFIXES:
@@ -246,7 +248,7 @@ class Comparing:
         """The step of the framework that drew the weights, without and with noise in the images."""
         out = self.place.file(f"{NOISY}-step")
         if not out.exists():
-            self.probes[self.first].ask(
+            self.workers[self.first].ask(
                 "step",
                 weights=self.weights,
                 inputs=self.place.file("noisy"),
@@ -257,8 +259,8 @@ class Comparing:
 
 
 def _trained(step: Future[list[str]]) -> bool:
-    """Whether the framework trains this network; one that fails at it has a row to fill."""
+    """Whether the framework trains this network; one that fails at it has a row that says so."""
     try:
         return bool(step.result())
-    except ProbeFault:
+    except WorkerFault:
         return True

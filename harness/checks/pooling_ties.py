@@ -1,10 +1,10 @@
-"""Weights with which no pooling that remembers places stands before a tie.
+"""Weights for which no pooling that remembers places has a window near a tie.
 
 A network that unpools (SegNet) puts each value back at the place of its maximum. Where the two
 greatest values of a window are equal to rounding, the place is chance: a framework that sums in
 another order moves an activation by a pixel, with all that lies around it, and nothing is wrong.
 Among the four million windows of two 256×256 images about six were such, so that no two frameworks
-would ever agree. The kernels in front of each pooling are therefore drawn on until, on the very
+would ever agree. The kernels in front of each pooling are therefore redrawn until, on the very
 images that are compared, the greatest value of every window leads by many times the rounding.
 Places are then the same in every right implementation, and the common rule holds for all pixels.
 """
@@ -31,10 +31,10 @@ MOST_ROUNDS = 60
 def untie(
     network: Network, weights: dict[str, Array], images: Array, random: np.random.Generator
 ) -> bool:
-    """Draw kernels anew, in place, until no window of `images` is near a tie.
+    """Redraw kernels, in place, until no window of `images` is near a tie.
 
     Returns whether the network unpools; for all others nothing is done. The weights are left in the
-    network. Raises `Unsupported` where ties remain, which no network of the tree does.
+    network. Raises `Unsupported` if ties remain, which happens to no network of the tree.
     """
     try:
         operations = network.operations()

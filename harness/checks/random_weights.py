@@ -21,13 +21,7 @@ from math import prod
 
 import numpy as np
 
-from backends.contract import (
-    Array,
-    Network,
-    Operation,
-    TrainingOptions,
-    WeightSpec,
-)
+from backends.contract import Array, Network, Operation, TrainingOptions, WeightSpec
 from backends.errors import Unsupported
 
 # Images of a seeded batch: as many as make this number of pixels, and two at least. Batch
@@ -43,9 +37,9 @@ MEAN_SHIFT, MEAN_BIAS = 0.7, 0.5
 def draw(network: Network, seed: int) -> dict[str, Array]:
     """Trained-like weights for `network`, drawn by canonical name; leaves them in the network.
 
-    Nothing for a network without weights. What cannot be asked of a network or its backend is done
-    without: the kinds of layers where an operation has no count, the statistics that layers really
-    have where the backend does not train.
+    Empty for a network without weights. What a network or its backend does not support is left out:
+    the kinds of layers if an operation has no count, the layers' real statistics if the backend
+    does not train.
     """
     specs = network.weight_specs()
     if not specs:
@@ -128,8 +122,8 @@ def _statistics(
     """Means and variances that the layers have on these images, by canonical name.
 
     A training step gives running' = m·running + (1 − m)·batch, linear in the batch's value, which
-    does not hang on the start: two steps, from 0 and from 1, tell m and then the batch's value. The
-    learning rate is 0, so that the weights stay.
+    does not depend on the start: two steps, from 0 and from 1, give m and then the batch's value.
+    The learning rate is 0, so that the weights stay.
     """
     rows = np.arange(len(images), dtype=np.int64)
     options = TrainingOptions(loss="dice_ce", seed=0, batch_size=len(rows), dropout=False)
@@ -151,7 +145,7 @@ def _statistics(
 def _scale_layer(network: Network, layer: str, weights: dict[str, Array], images: Array) -> None:
     """Divide the weights of a layer by the root mean square of the logits, in place."""
     scale = np.sqrt(np.mean(np.square(network.predict(images), dtype=np.float64)))
-    # A network whose logits are NaN or all zero shall be compared as it is.
+    # A network whose logits are NaN or all zero is compared as it is.
     if not (np.isfinite(scale) and scale):
         return
     for own in ("kernel", "bias", "gamma", "beta"):

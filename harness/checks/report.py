@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from harness import registry
+from harness.checks.clients import WorkerFault, clients
 from harness.checks.parity import Comparing, Place
-from harness.checks.tolerances import Comparison
-from harness.checks.workers import ProbeFault, probes
+from harness.checks.tolerances import ParityRow
 from harness.errors import UsageError
 
 SIDE = 64
@@ -17,7 +17,7 @@ EVERYONE = "all"
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRow:
-    """One verdict: `passed`, `failed` or `skipped`, of one backend or of `all`."""
+    """One finding: `passed`, `failed` or `skipped`, of one backend or of `all`."""
 
     backend: str
     what: str
@@ -25,24 +25,24 @@ class CheckRow:
     detail: str = ""
 
     def row(self) -> dict[str, str]:
-        """The verdict as a row of the table."""
+        """The finding as a row of the table."""
         return asdict(self)
 
 
 def examine(name: str, backends: Sequence[str]) -> list[CheckRow]:
-    """All verdicts on the network in these backends, each examined in a process of its own.
+    """All findings on the network in these backends, each examined in a process of its own.
 
-    Raises `UsageError` and `MissingFramework`; what goes wrong in a network is a verdict.
+    Raises `UsageError` and `MissingFramework`; what goes wrong in a network is a finding.
     """
     rows = [_card(name)]
-    with probes(backends) as (workers, folder):
+    with clients(backends) as (workers, folder):
         place = Place(network=name, height=SIDE, width=SIDE, folder=folder)
-        # Its questions come first: the examination then finds networks and steps compiled.
+        # Parity asks first, so that the examination finds networks and steps compiled.
         comparing = Comparing(place, list(workers.values()), seed=0, training=len(backends) > 1)
         drawn, broken = str(comparing.weights), ""
         try:
             comparing.drawn.result()
-        except ProbeFault as fault:
+        except WorkerFault as fault:
             # A network too broken to draw weights for is examined with its starting weights.
             drawn, broken = "", str(fault)
         answers = {
@@ -51,8 +51,8 @@ def examine(name: str, backends: Sequence[str]) -> list[CheckRow]:
         }
         for backend, answer in answers.items():
             try:
-                rows += [CheckRow(backend=backend, **verdict) for verdict in answer.result()]
-            except ProbeFault as fault:
+                rows += [CheckRow(backend=backend, **finding) for finding in answer.result()]
+            except WorkerFault as fault:
                 rows.append(
                     CheckRow(backend=backend, what="builds", verdict="failed", detail=str(fault))
                 )
@@ -73,12 +73,12 @@ def _card(name: str) -> CheckRow:
     return CheckRow(backend=EVERYONE, what=what, verdict="passed", detail=card.title)
 
 
-def _parity(compared: Sequence[Comparison], broken: str) -> list[CheckRow]:
-    """What was compared; one row that says why where nothing was."""
+def _parity(compared: Sequence[ParityRow], broken: str) -> list[CheckRow]:
+    """What was compared, or one row that says why nothing was."""
     if broken:
         return [CheckRow(backend=EVERYONE, what="parity", verdict="failed", detail=broken)]
     if not compared:
-        detail = "there is one framework, and so nothing to compare."
+        detail = "only one framework implements it: there is nothing to compare."
         return [CheckRow(backend=EVERYONE, what="parity", verdict="skipped", detail=detail)]
     found = []
     for row in compared:

@@ -1,4 +1,4 @@
-"""When do two frameworks agree? The differences, the rules, and the rows that state them."""
+"""When do two frameworks agree? The differences, the rules, and the rows that state both."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ TRAINING_TOLERANCES: dict[Quantity, float] = {
     "gradient": 5e-3,
     "weights after a step": 1e-5,
 }
-# Where gradients hang on rounding (ICNet), no two frameworks can agree: the framework that draws
+# If gradients depend on rounding (ICNet), no two frameworks can agree: the framework that draws
 # takes the step again on images with this relative noise, and a few times its change is allowed.
 NOISE = 1e-6
 NOISE_FACTOR = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ParityRow:
     """One quantity of one network in one direction.
 
-    `max_abs_diff` is the greatest absolute difference, infinite where values cannot be compared,
+    `max_abs_diff` is the greatest absolute difference, infinite if values cannot be compared,
     and `scale` the size of what is compared: the root mean square of logits, the greatest absolute
     value of all else. `rule` says what `within` was decided by:
 
@@ -45,8 +45,8 @@ class Comparison:
     - carried weights: the same bits;
     - gradients: 5e-3 × scale, since ReLUs whose input is 0 to rounding open in one framework and
       not in the other; the loss: 3e-5 × max(1, loss); each weight after the step: 1e-5 × max(1, its
-      greatest value); each or three times what noise of 1e-6 in the images changes in the
-      framework that drew the weights, where that is more.
+      greatest value); or, if that is more, three times what noise of 1e-6 in the images changes
+      in the framework that drew the weights.
 
     `layer` is the first layer or weight that differs, `reason` says why nothing could be compared.
     """
@@ -73,7 +73,7 @@ class Comparison:
 
 
 def difference(left: Array, right: Array) -> float:
-    """Greatest absolute difference; infinite where shapes differ or a value is not finite."""
+    """Greatest absolute difference; infinite if shapes differ or a value is not finite."""
     if left.shape != right.shape:
         return float("inf")
     with np.errstate(over="ignore", invalid="ignore"):
@@ -82,7 +82,7 @@ def difference(left: Array, right: Array) -> float:
 
 
 def incomparable(values: Mapping[str, Array]) -> str:
-    """Why the arrays of two frameworks cannot be compared, in words; "" where they can be."""
+    """Why the arrays of two frameworks cannot be compared, in words; "" if they can be."""
     (source, left), (target, right) = values.items()
     if left.shape != right.shape:
         return f"{source} gives shape {left.shape}, {target} {right.shape}"
@@ -99,17 +99,17 @@ def agree(found: float, limit: float) -> bool:
 
 
 def root_mean_square(values: Array) -> float:
-    """Root mean square of all values, 0 where there are none."""
+    """Root mean square of all values, 0 if there are none."""
     return float(np.sqrt(np.mean(np.square(values, dtype=np.float64)))) if values.size else 0.0
 
 
 def first_difference(
     source: dict[str, Array], target: dict[str, Array], order: Sequence[str]
 ) -> str:
-    """The first layer, in the order of execution, whose output differs; "" where none does.
+    """The first layer, in the order of execution, whose output differs; "" if none does.
 
-    Outputs count as different beyond 1e-4 of max(1, their root mean square), and where a value is
-    not finite.
+    Outputs count as different beyond 1e-4 of max(1, their root mean square), or if a value is not
+    finite.
     """
     for name in order:
         if name not in target:
@@ -130,7 +130,7 @@ def compare_steps(
 
     `names` are the weights in the order of the layers, `steps` the two frameworks' results by
     framework; `noise` gives one framework's results without and with noise in the images, and is
-    asked only where they differ.
+    asked only if they differ.
     """
     (source, left), (target, right) = steps.items()
     prefix = PREFIXES[quantity]

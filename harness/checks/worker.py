@@ -1,4 +1,4 @@
-"""The worker process that answers questions about networks, as `harness.worker` does cells.
+"""The worker process that answers questions about networks (`harness.worker` runs cells).
 
 Started as `python -m harness.checks.worker BACKEND THREADS QUESTIONS_FD ANSWERS_FD`; one process
 serves all networks of one framework. Questions and answers are JSON lines, arrays lie in
@@ -11,29 +11,21 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from backends.contract import (
-    Backend,
-    Network,
-    Runtime,
-    Trainer,
-    TrainingOptions,
-)
+from backends.contract import Backend, Network, Runtime, Trainer, TrainingOptions
 from backends.errors import BackendError
 from backends.weights import digest, initial_values, read_arrays, read_weights, to_bytes
 from harness import registry
-from harness.checks import examination
-from harness.checks import random_weights as trained_like
+from harness.checks import examination, random_weights
 from harness.checks.pooling_ties import untie
 from harness.errors import FetalbenchError
 from harness.measuring.cost import count
 
-CLASSES = 2
 LEARNING_RATE = 1e-3
 # At its first step Adam moves a weight by lr · g / (|g| + ε), with the usual 1e-7 hardly more than
 # the sign of g: rounding noise in a gradient of nearly 0 would decide where a weight goes. Float32
@@ -41,8 +33,8 @@ LEARNING_RATE = 1e-3
 ADAM_EPSILON = 1.0
 
 
-class Probe:
-    """One framework and the network that was asked for last."""
+class CheckWorker:
+    """One framework, and the network of the latest question."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -54,14 +46,12 @@ class Probe:
         """The network of that name and size; kept, because building and compiling takes time."""
         if self._key != (name, height, width) or self._network is None:
             self._network = self._trainer = None
-            self._network = self._backend.build(
-                self.builder(name), classes=CLASSES, height=height, width=width
-            )
+            self._network = registry.build(self._backend, name, height=height, width=width)
             self._key = (name, height, width)
         return self._network
 
     def trainer(self, name: str, height: int, width: int) -> Trainer:
-        """A trainer of that network without dropout, for batches of `trained_like.batch`, fresh.
+        """A trainer of that network without dropout, for batches of `random_weights.batch`, fresh.
 
         Kept, because compiling a step takes tens of seconds: all that trains here shares it.
         """
@@ -70,7 +60,7 @@ class Probe:
             options = TrainingOptions(
                 loss="dice_ce",
                 seed=0,
-                batch_size=trained_like.batch_size(height, width),
+                batch_size=random_weights.batch_size(height, width),
                 adam_epsilon=ADAM_EPSILON,
                 dropout=False,
             )
@@ -80,10 +70,6 @@ class Probe:
             state = self._trainer.state()
             self._trainer.set_state({key: np.zeros_like(value) for key, value in state.items()})
         return self._trainer
-
-    def builder(self, name: str) -> Callable[..., Any]:
-        """The network's `build` for this framework."""
-        return registry.load_builder(registry.network(name), self._backend.name)
 
     def cost(self, name: str, height: int, width: int) -> dict[str, Any]:
         """Parameters and operations; nothing is computed."""
@@ -99,19 +85,20 @@ class Probe:
     ) -> bool:
         """Write trained-like weights to the file `weights`; returns whether the network unpools.
 
-        Then no window that is pooled from the images in the file `inputs` is near a tie.
+        If it does, no pooling window of the images in the file `inputs` is near a tie.
         """
         network = self.network(name, height, width)
-        drawn = trained_like.draw(network, seed)
+        drawn = random_weights.draw(network, seed)
         images = read_arrays(Path(inputs))["images"]
         unpools = untie(network, drawn, images, np.random.default_rng(seed))
         _write(weights, drawn)
         return unpools
 
     def carry(self, name: str, height: int, width: int, weights: str, out: str) -> str:
-        """Load a weights file and write it again from this layout; returns what differs.
+        """Load a weights file and write it again from this framework's layout.
 
-        That is the canonical name of a weight, or "" and then the file, being the same, is dropped.
+        Returns the canonical name of the first weight that differs. If none does, returns "" and
+        removes the file, which equals the given one.
         """
         given = read_arrays(Path(weights))
         _write(out, self._loaded(name, height, width, weights).weights())
@@ -132,7 +119,7 @@ class Probe:
     def exact(
         self, name: str, height: int, width: int, weights: str, inputs: str, out: str
     ) -> None:
-        """Write the float64 logits of the images in the file `inputs`, from which masks are."""
+        """Write the float64 logits of the images in the file `inputs`; masks come from these."""
         network = self._loaded(name, height, width, weights)
         _write(out, {"logits": network.exact()(read_arrays(Path(inputs))["images"])})
 
@@ -150,10 +137,9 @@ class Probe:
     ) -> list[str]:
         """One training step without dropout: write its loss, gradients and the weights after it.
 
-        Returns the names of the weights in the order of the layers, none where nothing is trained.
-
+        Returns the names of the weights in the order of the layers; none if nothing is trained.
         The gradients are read from Adam's first moment, m = (1 − β₁) · g after one step, since
-        asking for them would compile the network once more.
+        asking for them would compile the network again.
         """
         if not self._backend.capabilities.trains:
             return []
@@ -171,7 +157,7 @@ class Probe:
         return [spec.name for spec in network.weight_specs()]
 
     def examine(self, name: str, weights: str) -> list[dict[str, str]]:
-        """The verdicts that concern this implementation alone.
+        """The findings that concern this implementation alone.
 
         Without a file of weights the network is examined with those that training starts from.
         """
@@ -181,15 +167,15 @@ class Probe:
             given = read_arrays(Path(weights))
         else:
             given = initial_values(self.network(**place).weight_specs(), 0, he_normal)
-        subject = examination.Subject(
+        examined = examination.Implementation(
             backend=self._backend,
-            builder=self.builder(name),
+            build=partial(registry.build, self._backend, name),
             home=lambda: self.network(**place),
             trainer=lambda: self.trainer(**place),
             weights=given,
             he_normal=he_normal,
         )
-        return [verdict.row() for verdict in examination.verdicts(subject)]
+        return [finding.row() for finding in examination.findings(examined)]
 
     def to_native(self, name: str, height: int, width: int, weights: str, out: str) -> None:
         """Write a canonical weights file in the framework's own form."""
@@ -230,12 +216,12 @@ def _write(path: str, arrays: dict[str, np.ndarray]) -> None:
     Path(path).write_bytes(to_bytes(arrays))
 
 
-def _answer(probe: Probe, question: dict[str, Any]) -> dict[str, Any]:
+def _answer(checker: CheckWorker, question: dict[str, Any]) -> dict[str, Any]:
     try:
         verb = question.pop("verb")
         if verb not in VERBS:
             return {"crash": f"no such question: {verb!r}"}
-        return {"value": getattr(probe, verb)(**question)}
+        return {"value": getattr(checker, verb)(**question)}
     except (FetalbenchError, BackendError) as error:
         return {"error": str(error), "exit_code": error.exit_code}
     except Exception as error:
@@ -245,13 +231,13 @@ def _answer(probe: Probe, question: dict[str, Any]) -> dict[str, Any]:
 
 
 def main() -> int:
-    """Answer questions until there are no more."""
+    """Answer questions until the parent closes its end."""
     name, threads, questions_fd, answers_fd = sys.argv[1:]
     with os.fdopen(int(questions_fd)) as questions, os.fdopen(int(answers_fd), "w") as answers:
         runtime = Runtime(device="cpu", threads=int(threads), deterministic=True)
-        probe = Probe(registry.load_backend(name)(runtime))
+        checker = CheckWorker(registry.load_backend(name)(runtime))
         for line in questions:
-            answers.write(json.dumps(_answer(probe, json.loads(line)), allow_nan=False) + "\n")
+            answers.write(json.dumps(_answer(checker, json.loads(line)), allow_nan=False) + "\n")
             answers.flush()
     return 0
 

@@ -7,9 +7,11 @@ functions, so that `--help`, `list` and `plan` answer at once.
 from __future__ import annotations
 
 import sys
+from typing import Annotated
 
 import typer
 
+from backends.errors import BackendError
 from harness.cli import (
     check,
     cost,
@@ -26,6 +28,7 @@ from harness.cli import (
     report,
     run,
     stream,
+    terminal,
     train,
     version,
     weights,
@@ -47,7 +50,7 @@ QUICK_START = """fetalbench: which network should segment the fetal brain while 
 app = typer.Typer(
     name="fetalbench",
     help="Benchmark and leaderboard of fetal brain segmentation networks.",
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -67,13 +70,21 @@ app.command("cost")(cost.cost)
 app.command("parity")(parity.parity)
 app.command("check")(check.check)
 app.command("new")(new.new)
-app.add_typer(weights.app, name="weights", help="Convert weights to and from native forms.")
+app.add_typer(weights.app, name="weights", help="Convert weights files.")
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 
 
 @app.callback(invoke_without_command=True)
-def quick_start(context: typer.Context) -> None:
+def quick_start(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=version.print_own, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
     """Benchmark and leaderboard of fetal brain segmentation networks."""
     if context.invoked_subcommand is None:
         typer.echo(QUICK_START, nl=False)
@@ -81,16 +92,12 @@ def quick_start(context: typer.Context) -> None:
 
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
+    terminal.never_fail()
     try:
         app()
     except KeyboardInterrupt:
-        typer.echo("fetalbench: interrupted, what was finished is kept.", err=True)
+        typer.echo("fetalbench: interrupted; what was finished is kept.", err=True)
         sys.exit(EXIT_INTERRUPTED)
-    except Exception as error:
-        # Here and not above: the contract imports NumPy, which `--help` and `list` do without.
-        from backends.errors import BackendError
-
-        if not isinstance(error, FetalbenchError | BackendError):
-            raise
+    except (FetalbenchError, BackendError) as error:
         typer.echo(f"fetalbench: {error}", err=True)
         sys.exit(error.exit_code)

@@ -10,11 +10,14 @@ from typing import Any
 
 import typer
 
+from backends.weights import require_weights_file
 from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
+from harness.data.window import require_fit
 from harness.errors import EXIT_INTERRUPTED
+from harness.jobs.environment import DeviceChoice
 from harness.jobs.job import RUN_STAGES, Stage, StreamSettings
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
@@ -23,7 +26,6 @@ from harness.run.grid import PlannedCell
 from harness.run.grid import plan as make_plan
 from harness.run.runner import Request, choose_device, execute
 from harness.run.supervisor import Faulty, Interrupted
-from harness.worker.weights import require_weights_file
 
 
 def run_cells(
@@ -34,7 +36,7 @@ def run_cells(
     backends: Sequence[str],
     seeds: Sequence[int],
     results: Path,
-    device: str,
+    device: DeviceChoice,
     force: bool,
     stages: tuple[Stage, ...] = RUN_STAGES,
     weights: Path | None = None,
@@ -51,6 +53,9 @@ def run_cells(
     if weights is not None:
         require_weights_file(weights)
     dataset = open_dataset(data, verify=True)
+    if {"train", "evaluate"} & {*stages}:
+        for line in require_fit(data, dataset.meta, protocol, evaluates="evaluate" in stages):
+            typer.echo(f"fetalbench: {line}", err=True)
     chosen = choose_device(device, protocol)
     request = Request(
         protocol=protocol,

@@ -1,4 +1,4 @@
-"""`fetalbench check`: does a network keep the contract in every framework that it is in?"""
+"""`fetalbench check`: does a network keep the contract in each of its frameworks?"""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ def check(
     backends: Backends = "",
     as_json: AsJson = False,
 ) -> None:
-    """Examine one network, of this tree or of another package: a list of verdicts.
+    """Examine one network, of this tree or of another package, and list the findings.
 
-    Exit code 1 where one of them is `failed`.
+    Exit code 1 if one of them is `failed`.
     """
     from harness.checks.report import examine
     from harness.cli.implementations import implementations

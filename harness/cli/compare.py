@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
-from harness.errors import UsageError
 
-COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "p", "p_holm", "verdict")
+if TYPE_CHECKING:
+    from harness.records.store import StoredRecord
+
+COLUMNS = ("backend", "a", "b", "difference", "ci_low", "ci_high", "family_ci_low")
+COLUMNS += ("family_ci_high", "t_p", "sign_flip_p", "wilcoxon_p", "p", "p_holm", "verdict")
 
 
 def compare(
@@ -17,19 +20,25 @@ def compare(
     metric: Annotated[
         str, typer.Option("--metric", help="dice, iou, nsd, hd95_mm, paper_dice ...")
     ] = "dice",
-    set_name: Annotated[str, typer.Option("--set", help="normal or challenging.")] = "normal",
+    set_name: Annotated[
+        Literal["normal", "challenging"], typer.Option("--set", help="Test set.")
+    ] = "normal",
     between: Annotated[
-        str, typer.Option("--between", help="network, or backend within each network.")
+        Literal["network", "backend"],
+        typer.Option("--between", help="Networks, or the backends of each network."),
     ] = "network",
     alpha: Annotated[float, typer.Option("--alpha", help="Family-wise error.")] = 0.05,
     margin: Annotated[
         float | None,
-        typer.Option("--margin", help="Half-width of equivalence, in the metric's unit (0.005)."),
+        typer.Option("--margin", help="Half-width of equivalence: points (0.5), for HD95 mm."),
     ] = None,
     over: Annotated[
-        str,
-        typer.Option("--over", help="Slices: brain, or all. Default: the metric's own."),
-    ] = "",
+        Literal["brain", "alarms", "all"] | None,
+        typer.Option(
+            "--over",
+            help="Slices: brain, alarms (these and false alarms), or all. Default: the metric's.",
+        ),
+    ] = None,
     dataset: Annotated[str, typer.Option("--dataset", help="Name or start of the hash.")] = "",
     protocol: Annotated[str, typer.Option("--protocol", help="Name or start of the hash.")] = "",
     machine: Annotated[str, typer.Option("--machine", help="Name of a machine.")] = "",
@@ -39,31 +48,32 @@ def compare(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, and the paper's."""
+    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, the paper's."""
     from harness.records.selection import (
         choose,
         declared,
         declared_backends,
         lost_seeds_notes,
         slice_table,
+        trainings,
+        trainings_by_network,
     )
     from harness.records.store import load_records
     from harness.statistics.comparison import compare as compare_scores
+    from harness.statistics.comparison import margin_in_unit
 
-    if between not in ("network", "backend"):
-        raise UsageError(f"--between {between!r}: expected network or backend.")
-    if over not in ("", "brain", "all"):
-        raise UsageError(f"--over {over!r}: expected brain or all.")
     stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
     comparison = compare_scores(
         slice_table(stored),
         metric,
         set_name,
         between=between,
-        over=over or None,
+        over=over,
         alpha=alpha,
-        margin=margin,
+        margin=margin_in_unit(margin, metric),
         contestants=declared(stored) if between == "network" else declared_backends(stored),
+        trainings=trainings(stored) if between == "network" else trainings_by_network(stored),
+        nsd_tolerance_mm=_nsd_tolerance_mm(stored),
     )
     rows = comparison.standing_rows() if standings else comparison.rows()
     if as_csv:
@@ -76,6 +86,11 @@ def compare(
         _print_pairs(rows, comparison, between)
         for note in lost_seeds_notes(stored):
             typer.echo(f"Note: {note}")
+
+
+def _nsd_tolerance_mm(stored: list[StoredRecord]) -> float | None:
+    evaluation = stored[0].record.protocol.get("evaluation") if stored else None
+    return evaluation.get("nsd_tolerance_mm") if isinstance(evaluation, dict) else None
 
 
 def _print_pairs(rows: list[dict[str, Any]], comparison: Any, between: str) -> None:

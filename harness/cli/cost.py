@@ -27,13 +27,13 @@ def cost(
     size: Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH.")] = "256x256",
     as_json: AsJson = False,
 ) -> None:
-    """Count parameters and FLOPs of each network in each framework; nothing is computed.
+    """Count parameters and FLOPs of each network in each framework, without computing.
 
     `flops` is 2 per multiply-add of convolutions; `paper_convention_gflops` counts as the paper's
-    profiler did. The paper's figures are for 256x256. Exit code 1 where a cell cannot be counted;
+    profiler did. The paper's figures are for 256x256. Exit code 1 if a cell cannot be counted;
     `reason` then says why.
     """
-    from harness.checks.workers import probes
+    from harness.checks.clients import clients
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
 
@@ -43,7 +43,7 @@ def cost(
     chosen = implementations(networks, backends)
     used = list(dict.fromkeys(backend for _, own in chosen for backend in own))
     rows: list[dict[str, Any]] = []
-    with probes(used) as (workers, _):
+    with clients(used) as (workers, _):
         answers = [
             (name, b, workers[b].submit("cost", name=name, height=height, width=width))
             for name, own in chosen
@@ -57,7 +57,7 @@ def cost(
 
 
 def _counted(name: str, answer: Future[dict[str, Any]]) -> dict[str, Any]:
-    """The counts of a cell beside the paper's; None everywhere, with the reason, where it fails."""
+    """The counts of a cell beside the paper's; None everywhere, with the reason, if it fails."""
     from harness import registry
     from harness.errors import FetalbenchError
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -18,25 +18,47 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 Out = Annotated[Path, typer.Option("--out", help="Folder to write the data set to.")]
+SliceAxis = Annotated[
+    list[str] | None,
+    typer.Option(help="Axis across the slices: i, j or k, or NAME=k for some stacks."),
+]
+BrainLabels = Annotated[
+    str, typer.Option(help="Labels that are brain, as 1,2,5-7, or all (but 0).")
+]
+OtherLabels = Annotated[str, typer.Option(help="Labels that are not brain, as 1 or 8,9.")]
+IgnoreLabels = Annotated[
+    str, typer.Option(help="Labels of what nobody annotated; such slices are left out.")
+]
+Form = Annotated[
+    Literal["auto", "bids", "nifti", "pairs", "nnunet", "arrays"],
+    typer.Option(help="Layout of a raw source."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is there.")]
 
 
 @app.command()
 def phantom(
     out: Out,
-    preset: Annotated[str, typer.Option(help="tiny, paper or study.")] = "tiny",
+    preset: Annotated[
+        Literal["tiny", "paper", "study", "sim_to_real"], typer.Option(help="Size of the data set.")
+    ] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other subjects.")] = 0,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="name=strengths, as motion=0,0.2,0.4; may be repeated."),
     ] = None,
     matrix: Annotated[
-        int, typer.Option(help="Pixels a side at the same field of view; 0: the preset's.")
+        int, typer.Option(help="Pixels per side at the same field of view; 0: the preset's.")
     ] = 0,
+    brains: Annotated[
+        Path | None,
+        typer.Option(help="Folder of label maps (NIfTI) of fetal brains to place in the scene."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=0, help="0: as many as cores.")] = 0,
     force: Force = False,
 ) -> None:
     """Compute a phantom data set: same preset and seed, same bytes."""
+    from harness.data.phantom.atlas import find_label_maps
     from harness.data.phantom.generation import make_phantom, parse_sweep
     from harness.data.phantom.presets import find_preset, with_matrix
 
@@ -49,6 +71,7 @@ def phantom(
             chosen,
             seed=seed,
             sweep=dict(parse_sweep(text) for text in sweep or []),
+            brains=find_label_maps(brains) if brains else (),
             processes=processes or None,
             force=force,
             on_stack=report,
@@ -62,13 +85,31 @@ def import_(
     out: Out,
     split: Annotated[
         list[str] | None,
-        typer.Option(help="names=set, as sub-01,sub-02=train; sets: train val normal challenging."),
+        typer.Option(
+            help="names=set, as sub-01,sub-02=train or 'run-*=normal'; "
+            "sets: train val normal challenging."
+        ),
     ] = None,
     split_by: Annotated[
-        str,
-        typer.Option(help="subject, or stack on explicit wish (leaks anatomy between sets)."),
+        Literal["subject", "stack"],
+        typer.Option(help="By stack only if you must: it leaks anatomy between sets."),
     ] = "subject",
-    form: Annotated[str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays.")] = "auto",
+    form: Form = "auto",
+    split_file: Annotated[
+        Path | None, typer.Option(help="A TSV file with the columns subject (or stack) and set.")
+    ] = None,
+    split_ratio: Annotated[
+        str,
+        typer.Option(
+            help="Seeded shares of the subjects, train/val/normal as 0.7/0.15/0.15, alike in "
+            "gestational age if it is known."
+        ),
+    ] = "",
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, another --split-ratio.")] = 0,
+    slice_axis: SliceAxis = None,
+    brain_labels: BrainLabels = "",
+    other_labels: OtherLabels = "",
+    ignore_labels: IgnoreLabels = "",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the import fails.")
     ] = 0.2,
@@ -78,12 +119,18 @@ def import_(
 ) -> None:
     """Import raw stacks with brain masks; what is unfit is left out and listed."""
     from harness.data.importing import ImportOptions, import_dataset
+    from harness.data.labels import parse_labels
     from harness.registry import check_name
 
     options = ImportOptions(
         form=form,
         split=split or (),
         split_by=split_by,
+        split_file=split_file,
+        split_ratio=split_ratio,
+        seed=seed,
+        slice_axis=slice_axis or (),
+        labels=parse_labels(brain_labels, other_labels, ignore_labels),
         largest_excluded_share=max_excluded,
         name=check_name(name, "data set") if name else "",
         licence=licence,
@@ -97,18 +144,33 @@ def import_(
 @app.command()
 def check(
     folder: Annotated[Path, typer.Argument(help="Raw source or prepared data set.")],
-    form: Annotated[
-        str, typer.Option(help="auto, bids, nifti, pairs, nnunet or arrays (raw sources).")
-    ] = "auto",
+    form: Form = "auto",
     max_excluded: Annotated[
         float, typer.Option(help="Share of stacks that may be unfit before the check fails.")
     ] = 0.2,
+    protocol: Annotated[
+        str,
+        typer.Option(help="Say how much of each brain lies outside the window of this protocol."),
+    ] = "",
+    slice_axis: SliceAxis = None,
+    brain_labels: BrainLabels = "",
+    other_labels: OtherLabels = "",
+    ignore_labels: IgnoreLabels = "",
     as_json: AsJson = False,
 ) -> None:
-    """List every stack, what is excluded and why; exit code 3 where too much is."""
-    from harness.data.checking import check_folder
+    """List every stack, what is excluded and why; exit code 3 if too much is."""
+    from harness.data.checking import CheckOptions, check_folder
+    from harness.data.labels import parse_labels
+    from harness.protocol import load_protocol
 
-    rows, fault = check_folder(folder, form, max_excluded)
+    options = CheckOptions(
+        form=form,
+        largest_excluded_share=max_excluded,
+        labels=parse_labels(brain_labels, other_labels, ignore_labels),
+        slice_axis=slice_axis or (),
+        protocol=load_protocol(protocol) if protocol else None,
+    )
+    rows, fault = check_folder(folder, options)
     print_rows(rows, as_json=as_json)
     if fault:
         typer.echo(f"fetalbench: {fault}", err=True)

@@ -26,7 +26,7 @@ def doctor(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Check Python, frameworks, GPU, memory, disk; exit code 4 where no framework is usable."""
+    """Check Python, frameworks, GPU, memory, disk; exit code 4 if no framework is usable."""
     from harness import registry
     from harness.doctor import checks, gpu_faults
     from harness.jobs.environment import gpu_present
@@ -34,8 +34,8 @@ def doctor(
     rows = checks(deep=deep)
     if gpu and not gpu_present():
         raise EnvironmentFault(
-            "no GPU is visible here, and what you ask for takes days without one: use a GPU box, "
-            "or force it with DEVICE=cpu (make) or --device cpu (fetalbench run)."
+            "no GPU is visible here, and this takes days without one: use a GPU box, or force it "
+            "with DEVICE=cpu (make) or --device cpu (fetalbench run)."
         )
     if gpu:
         faults = gpu_faults([registry.backend(name) for name in names(backends)])

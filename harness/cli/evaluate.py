@@ -13,7 +13,7 @@ from harness.cli.options import DEFAULT_DATA, Data, Device, ProtocolName
 def evaluate(
     network: Annotated[str, typer.Argument(help="Network, see `fetalbench list`.")],
     weights: Annotated[
-        Path | None, typer.Option("--weights", help="Weights file; none for a network without.")
+        Path | None, typer.Option("--weights", help="Weights file; omit it for `threshold`.")
     ] = None,
     backend: Annotated[str, typer.Option("--backend", help="Default: torch, or numpy.")] = "",
     data: Data = DEFAULT_DATA,
@@ -33,7 +33,7 @@ def evaluate(
     registry.require_implementation(entry, backend)
     if weights is None and backend != "numpy":
         raise UsageError(
-            f"network {entry.name!r} needs --weights FILE.safetensors; `fetalbench train` makes it."
+            f"network {entry.name!r} needs --weights FILE; `fetalbench train` makes one."
         )
     run_cells(
         data=data,

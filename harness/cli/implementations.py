@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from backends.errors import require_size
 from harness import registry
 from harness.cli.options import names
 from harness.errors import UsageError
@@ -15,8 +16,8 @@ def implementations(networks: str, backends: str) -> Implementations:
     """(network, its backends) for the networks and backends of two comma-separated options.
 
     Without `backends`: every installed framework; those that are not installed are named on stderr.
-    Without `networks`: all that have a file for one of the backends. Raises `UsageError` where
-    nothing is left, and `MissingFramework` where a framework is asked for and not installed.
+    Without `networks`: all that have a file for one of the backends. Raises `UsageError` if nothing
+    is left, and `MissingFramework` if a framework is asked for and not installed.
     """
     chosen = [registry.backend(name) for name in names(backends)]
     for backend in chosen:
@@ -25,7 +26,7 @@ def implementations(networks: str, backends: str) -> Implementations:
         known = [name for name in registry.frameworks() if name != "numpy"]
         chosen = [name for name in known if not registry.missing_modules(name)]
         for name in set(known) - set(chosen):
-            typer.echo(f"fetalbench: {name} is left out, it is not installed here.", err=True)
+            typer.echo(f"fetalbench: {name} is left out: it is not installed here.", err=True)
     wanted = [registry.network(name).name for name in names(networks)] or list(registry.networks())
     found = []
     for name in dict.fromkeys(wanted):
@@ -35,23 +36,16 @@ def implementations(networks: str, backends: str) -> Implementations:
     if not found:
         raise UsageError(
             f"none of {', '.join(wanted)} is implemented for {', '.join(chosen) or 'a framework'}: "
-            "`fetalbench list` shows what is there."
+            "see `fetalbench list`."
         )
     return found
 
 
 def sizes(text: str, option: str) -> list[tuple[int, int]]:
     """The (height, width) pairs of a comma-separated option. Raises `UsageError`, `SizeError`."""
-    from backends.errors import require_size
+    from harness.protocol import parse_size
 
-    found = []
-    for item in names(text):
-        parts = item.lower().split("x")
-        if len(parts) != 2 or not all(part.isdigit() for part in parts):
-            raise UsageError(f"{option} {item!r}: expected HEIGHTxWIDTH such as 256x256.")
-        height, width = int(parts[0]), int(parts[1])
+    found = [parse_size(item, option) for item in names(text) or [""]]
+    for height, width in found:
         require_size(height, width)
-        found.append((height, width))
-    if not found:
-        raise UsageError(f"{option}: expected HEIGHTxWIDTH such as 256x256.")
     return found

@@ -1,4 +1,4 @@
-"""`fetalbench list`: the networks, the backends, and what is there of each pair."""
+"""`fetalbench list`: the networks, the backends, and the state of each pair."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def list_cells(as_json: AsJson = False) -> None:
 
 
 def _card(entry: registry.NetworkEntry) -> tuple[str, str]:
-    """The title, and what is wrong with the card; one broken network must not hide the others."""
+    """The title, and what is wrong with the card: a broken network must not hide the others."""
     try:
         return entry.card.title, ""
     except UsageError as error:

@@ -1,4 +1,4 @@
-"""Options that several commands share, and how lists are written."""
+"""Options that several commands share, and how lists are printed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from harness.errors import UsageError
+from harness.jobs.environment import DeviceChoice
 
 Data = Annotated[Path, typer.Option("--data", help="Prepared data set folder.")]
 ProtocolName = Annotated[
@@ -22,7 +23,8 @@ Backends = Annotated[
     str, typer.Option("--backends", help="Comma-separated; default: the protocol's, else all.")
 ]
 Seeds = Annotated[str, typer.Option("--seeds", help="Comma-separated whole numbers.")]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Device = Annotated[DeviceChoice, typer.Option("--device", help="auto: the GPU if one is visible.")]
+Size = Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH; default: the protocol's.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print strict JSON instead of a table.")]
 
 DEFAULT_DATA = Path("data/tiny")
@@ -49,7 +51,7 @@ def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str = "") ->
     from rich.console import Console
     from rich.table import Table
 
-    # A column that says nothing of any row takes room from those that do.
+    # A column that is empty in every row takes room from the others.
     columns = [
         c for c in (rows[0] if rows else ()) if any(row[c] not in ("", None) for row in rows)
     ]

@@ -16,19 +16,19 @@ def parity(
     size: Annotated[
         str, typer.Option("--size", help="Comma-separated HEIGHTxWIDTH.")
     ] = "256x256,64x64,64x128",
-    seed: Annotated[int, typer.Option("--seed", help="Of the weights and images.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", help="Seed of the weights and images.")] = 0,
     training: Annotated[
-        bool, typer.Option("--training/--no-training", help="Compare a training step, too.")
+        bool, typer.Option("--training/--no-training", help="Compare a training step too.")
     ] = True,
     as_json: AsJson = False,
 ) -> None:
     """Carry trained-like weights between frameworks and compare logits and a training step.
 
-    `rule` says what decided. Exit code 1 where a difference is too large, and `layer` then names
-    the first layer that differs; or where a framework fails, and `reason` then says why.
+    `rule` says which tolerance decided. Exit code 1 if a difference is too large (`layer` names the
+    first layer that differs) or if a framework fails (`reason` says why).
     """
+    from harness.checks.clients import clients
     from harness.checks.parity import compare
-    from harness.checks.workers import probes
     from harness.cli.implementations import implementations, sizes
     from harness.errors import UsageError
 
@@ -37,11 +37,11 @@ def parity(
         raise UsageError(
             "parity compares frameworks: choose at least two that implement the network."
         )
-    # The smallest first: its training step is compared, too.
+    # The smallest first: its training step is compared too.
     wanted = sorted(sizes(size, "--size"), key=lambda pair: pair[0] * pair[1])
     used = list(dict.fromkeys(backend for _, own in grid for backend in own))
     rows = []
-    with probes(used) as (workers, folder):
+    with clients(used) as (workers, folder):
         for found in compare(grid, wanted, workers, folder, seed=seed, training=training):
             rows += found
             state = "within" if all(row.within for row in found) else "DIFFERENT"

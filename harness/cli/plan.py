@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import typer
+
 from harness.cli.options import (
     DEFAULT_DATA,
     DEFAULT_RESULTS,
@@ -31,15 +33,19 @@ def plan(
 ) -> None:
     """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
     from harness.data.description import read_meta
+    from harness.data.window import require_fit
     from harness.jobs.environment import planned_device
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
     from harness.run.grid import plan as make_plan
 
     chosen = load_protocol(protocol)
+    meta = read_meta(data)
+    for line in require_fit(data, meta, chosen):
+        typer.echo(f"fetalbench: {line}", err=True)
     cells = make_plan(
         chosen,
-        read_meta(data),
+        meta,
         results,
         machine(planned_device(device)).name,
         networks=names(networks),

@@ -19,7 +19,7 @@ def publish(
     ] = DEFAULT_OUT,
     url: Annotated[
         str,
-        typer.Option("--url", help="Where it will be served; names the card image for previews."),
+        typer.Option("--url", help="Where it will be served; link previews need it."),
     ] = "",
 ) -> None:
     """Write the page, its exports, figures and records, a card image and .nojekyll.
@@ -27,8 +27,8 @@ def publish(
     The page needs no server: any host of static files does. Exit codes: 0 written, 2 usage, 3
     data, 4 the folder cannot be written.
     """
-    from harness.leaderboard import page, publishing
+    from harness.leaderboard import output, page, publishing
 
     publishing.refuse_foreign(out)
-    page.write(publishing.published_files(results, url), out)
+    output.write(publishing.published_files(results, url), out)
     typer.echo(f"Serve {out}, or look at {(out / page.PAGE).resolve().as_uri()}")

@@ -30,14 +30,17 @@ def report(
     machine: Annotated[
         str | None, typer.Option("--machine", help="Only this machine, by its name.")
     ] = None,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Write each figure as PDF, too.")] = False,
+    pdf: Annotated[bool, typer.Option("--pdf", help="Write each figure as PDF too.")] = False,
+    figures: Annotated[
+        bool, typer.Option("--figures/--no-figures", help="Draw figures: most of the time taken.")
+    ] = True,
 ) -> None:
     """Write index.html, leaderboard.csv, leaderboard.json, table1.tex and the figures.
 
     Records of another data set, protocol or machine get a table of their own on the same page.
     Exit codes: 0 written (or --check found no difference), 1 --check found one, 2 usage, 3 data.
     """
-    from harness.leaderboard import page
+    from harness.leaderboard import output, page
 
     files = page.render(
         results,
@@ -46,16 +49,17 @@ def report(
         machine=machine,
         link=_link(results, out),
         pdf=pdf,
+        figures=figures,
     )
     if not check:
-        page.write(files, out)
+        output.write(files, out)
         typer.echo(f"The leaderboard is {(out / page.PAGE).resolve().as_uri()}")
         return
-    if changed := page.differences(files, out):
+    if changed := output.differences(files, out):
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
         typer.echo(
-            f"fetalbench: {out / changed[0]}{more}: not what the records in {results} give; "
-            "run `fetalbench report` again.",
+            f"fetalbench: {out / changed[0]}{more}: not what the records in {results} give; run "
+            "`fetalbench report` again.",
             err=True,
         )
         raise typer.Exit(EXIT_SOME_CELLS_FAILED)

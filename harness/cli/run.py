@@ -31,7 +31,7 @@ def run(
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Run finished cells again.")] = False,
 ) -> None:
-    """Run all cells that are not done; interrupt with Ctrl-C and start again to go on.
+    """Run all cells that are not done. After Ctrl-C the same command resumes.
 
     Exit codes: 0 all cells ok, 1 some failed, 2 usage, 3 data, 4 environment, 130 interrupted.
     """

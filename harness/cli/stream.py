@@ -4,11 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.options import DEFAULT_DATA, AsJson, Data, Device, ProtocolName
+from harness.cli.options import (
+    DEFAULT_DATA,
+    AsJson,
+    Data,
+    Device,
+    ProtocolName,
+    Size,
+    print_rows,
+)
 
 if TYPE_CHECKING:
     from harness.records.schema import Record
@@ -21,7 +29,8 @@ def stream(
         str, typer.Option("--plan", help="Execution plan; default: the backend's first.")
     ] = "",
     preset: Annotated[
-        str, typer.Option("--preset", help="haste, interactive or bursts.")
+        Literal["haste", "interactive", "bursts"],
+        typer.Option("--preset", help="The scanner's pace."),
     ] = "interactive",
     slices: Annotated[int, typer.Option("--slices", min=1, help="p99 needs 662.")] = 100,
     deadline_ms: Annotated[
@@ -32,9 +41,7 @@ def stream(
     ] = None,
     data: Data = DEFAULT_DATA,
     protocol: ProtocolName = "paper",
-    size: Annotated[
-        str, typer.Option("--size", help="HEIGHTxWIDTH; default: the protocol's.")
-    ] = "",
+    size: Size = "",
     seed: Annotated[int, typer.Option("--seed")] = 0,
     results: Annotated[
         Path, typer.Option("--results", help="Folder for the record and every response.")
@@ -44,16 +51,15 @@ def stream(
 ) -> None:
     """Replay a stack at a scanner's pace: missed deadlines, p99, cold start, recovery.
 
-    In a process of its own, pinned and watched like every measurement; every response is kept.
+    Runs in a process of its own, pinned and watched like every measurement; keeps every response.
     """
     from harness import registry
     from harness.cli.cells import run_cells
-    from harness.cli.options import print_rows
     from harness.jobs.job import StreamSettings
     from harness.measuring import stream as streaming
     from harness.protocol import load_protocol
 
-    pace = streaming.preset(preset)
+    pace = streaming.PRESETS[preset]
     chosen = load_protocol(protocol).with_own_weights().with_measuring({}, size)
     limits = chosen.limits.model_copy(update={"requires_gpu": False})
 

@@ -20,11 +20,11 @@ def train(
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Train again from the start.")] = False,
 ) -> None:
-    """Train one network and write its best weights; records stand beside the file in OUT.records.
+    """Train one network and write its best weights; its record is beside them, in OUT.records.
 
-    An interrupted training goes on from its last epoch when the same command is given again, also
-    with --force, which trains a finished network again from the start. Exit codes: 0 trained,
-    1 failed, 2 usage, 3 data, 4 environment, 130 interrupted.
+    After an interruption the same command resumes from the last epoch. --force trains a finished
+    network again from the start. Exit codes: 0 trained, 1 failed, 2 usage, 3 data, 4 environment,
+    130 interrupted.
     """
     from harness import registry
     from harness.cli.cells import run_cells
@@ -43,7 +43,7 @@ def train(
     found = run_cells(
         data=data,
         protocol_source=protocol,
-        # Trained here in any case: carrying another backend's weights would train nothing.
+        # Always trained here: with weights carried over from another backend nothing would be.
         protocol=load_protocol(protocol).with_own_weights(),
         networks=[entry.name],
         backends=[framework],
@@ -54,7 +54,7 @@ def train(
         stages=("train",),
     )
     if not found:
-        raise CellFailed(f"{entry.name} × {framework}: another process trains it; wait for it.")
+        raise CellFailed(f"{entry.name} × {framework}: another process is training it.")
     (record,) = found
     if record.status != "ok":
         raise CellFailed(f"{entry.name} × {framework} is {record.status}: {record.reason}")

@@ -9,6 +9,15 @@ import typer
 from harness.cli.options import AsJson, print_rows
 
 
+def print_own(wanted: bool) -> None:
+    """Print fetalbench's version and leave, if that is wanted."""
+    if wanted:
+        from harness.records.provenance import fetalbench_version
+
+        typer.echo(f"fetalbench {fetalbench_version()}")
+        raise typer.Exit
+
+
 def version(as_json: AsJson = False) -> None:
     """Print the versions of fetalbench, Python and the frameworks."""
     from importlib import metadata

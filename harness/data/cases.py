@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
+from nibabel.orientations import apply_orientation
 
+from harness.data.geometry import GRID_TOLERANCE_VOXELS, Alignment, align
+from harness.data.labels import Labels, ranges
 from harness.data.nifti import NiftiFile, check_nifti, read_voxels
 from harness.data.orientation import orientation_name
 from harness.data.writer import Stack
 from harness.errors import DataError
-
-# An age outside this is none of a fetus in weeks (it may be the mother's, in years).
-FETAL_WEEKS = (14.0, 43.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +21,8 @@ class Case:
     """Where one stack lies, and which values of its mask are the brain.
 
     `fault` is set by a reader that already knows it cannot be used, `left_out` by one that knows
-    it was never meant to be; such a case is listed but not held against the source.
+    it was never meant to be; such a case is listed but not held against the source. `slice_axis`
+    is the file's axis across the slices where the user names it.
     """
 
     stack: str
@@ -36,53 +35,53 @@ class Case:
     gestational_age_weeks: float | None = None
     fault: str = ""
     left_out: str = ""
-    brain_values: tuple[int, ...] = (1,)
-    other_values: tuple[int, ...] = ()
+    labels: Labels = field(default_factory=Labels)
+    slice_axis: int | None = None
 
     def load(self, set_name: str) -> Stack:
         """Check and read the stack. Raises `DataError` on anything unfit."""
         return load_case(self, set_name)
 
-
-def tidy(name: str) -> str:
-    """Letters, digits and `_.-` only, as names of stacks are written."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).lstrip("_.-") or "case"
-
-
-def is_fetal(weeks: float) -> bool:
-    """Whether an age in weeks is one of a fetus that is imaged."""
-    return FETAL_WEEKS[0] <= weeks <= FETAL_WEEKS[1]
+    def without_places(self, text: str) -> str:
+        """The text with this machine's folders taken out of the case's own paths."""
+        if self.mask is not None:
+            text = text.replace(str(self.mask), self.mask.name)
+        return text.replace(str(self.image), self.source or self.image.name)
 
 
-def check_case(case: Case) -> tuple[NiftiFile, NiftiFile]:
+def check_case(case: Case) -> tuple[NiftiFile, NiftiFile, Alignment]:
     """Test both headers and that they agree, without reading voxels. Raises `DataError`."""
-    if case.fault:
-        raise DataError(case.fault)
+    if case.fault or case.labels.fault:
+        raise DataError(case.fault or case.labels.fault)
     image = check_nifti(case.image)
     if case.mask is None:
         raise DataError(f"{case.image}: has no brain mask; add one or take the stack out.")
     mask = check_nifti(case.mask)
-    difference = image.same_grid(mask)
-    if difference:
-        raise DataError(f"{case.mask}: {difference}; draw the mask on the stack's own grid.")
-    return image, mask
+    alignment = align(image.placement, image.shape, mask.placement, mask.shape)
+    if isinstance(alignment, str):
+        raise DataError(f"{case.mask}: {alignment}; draw the mask on the stack's own grid.")
+    return image, mask, alignment
 
 
 def load_case(case: Case, set_name: str) -> Stack:
-    """Check and read one case; slices are cut across the axis of largest spacing.
+    """Check and read one case; slices are cut across the slice axis (`find_slice_axis`).
 
     The arrays are (slices, rows, columns): of the two axes within a slice the later one in the
-    file runs down, the earlier one to the right. Raises `DataError` on anything unfit.
+    file runs down, the earlier one to the right. A slice with voxels that nobody annotated is not
+    among `taken`. Raises `DataError` on anything unfit.
     """
-    image, mask = check_case(case)
+    image, mask, alignment = check_case(case)
+    axis, doubt = image.slice_axis(case.slice_axis)
     voxels = read_voxels(image)
     if voxels.min() == voxels.max():
-        raise DataError(f"{case.image}: every voxel is {voxels.flat[0]:g}; export it anew.")
-    brain = _read_mask(mask, case)
-    axis = image.slice_axis
+        raise DataError(f"{case.image}: every voxel is {voxels.flat[0]:g}; export it again.")
+    values = apply_orientation(read_voxels(mask), alignment.orientation)
+    brain, ignored, scaled = case.labels.split(values, mask.path)
+    taken = np.flatnonzero(~ignored.any(axis=tuple(other for other in range(3) if other != axis)))
+    if not len(taken):
+        raise DataError(f"{case.mask}: every slice has voxels that nobody annotated (ignore).")
     column, row = (other for other in range(3) if other != axis)
     order = (axis, row, column)
-    step = image.affine[:3, axis]
     return Stack(
         name=case.stack,
         subject=case.subject,
@@ -93,25 +92,43 @@ def load_case(case: Case, set_name: str) -> Stack:
         spacing_mm=(image.spacing_mm[row], image.spacing_mm[column]),
         thickness_mm=image.spacing_mm[axis],
         affine=image.affine,
-        orientation=orientation_name(step),
+        orientation=orientation_name(image.affine[:3, axis]),
         source=case.source,
         gestational_age_weeks=case.gestational_age_weeks,
+        slice_axis=axis,
+        taken=tuple(taken.tolist()) if len(taken) < image.shape[axis] else None,
+        warnings=_warnings(image, mask, alignment, doubt, scaled, brain.any()),
     )
 
 
-def _read_mask(mask: NiftiFile, case: Case) -> NDArray[np.uint8]:
-    values = read_voxels(mask)
-    brain = np.isin(values, case.brain_values)
-    known = brain | np.isin(values, (0, *case.other_values))
-    strange = values[~known]
-    if strange.size:
-        # A few of them say enough; sorting millions would take seconds.
-        found = np.unique(strange[:1000])
-        shown = ", ".join(f"{value:g}" for value in found[:5]) + (", …" if len(found) > 5 else "")
-        raise DataError(
-            f"{mask.path}: holds {shown}, which dataset.json does not name; add the labels there."
-            if case.other_values or case.brain_values != (1,)
-            else f"{mask.path}: is no binary mask, it holds {shown}; "
-            "save brain as 1 and the rest as 0."
+def _warnings(
+    image: NiftiFile,
+    mask: NiftiFile,
+    alignment: Alignment,
+    doubt: str,
+    scaled: str,
+    has_brain: np.bool_,
+) -> tuple[str, ...]:
+    found = [f"{image.path.name}: {text}" for text in (*image.placement.warnings, doubt) if text]
+    if mask.placement.warnings != image.placement.warnings:
+        found += [f"{mask.path.name}: {text}" for text in mask.placement.warnings]
+    if alignment.gap_voxels > GRID_TOLERANCE_VOXELS:
+        found.append(
+            f"{mask.path.name}: lies {alignment.gap_voxels:.2g} voxels away from the image, which "
+            "is read as rounding"
         )
-    return brain.astype(np.uint8)
+    if not np.array_equal(alignment.orientation, [[0, 1], [1, 1], [2, 1]]):
+        found.append(f"{mask.path.name}: its axes were turned to the image's")
+    if scaled:
+        found.append(f"{mask.path.name}: {scaled}")
+    if not has_brain:
+        found.append(f"{mask.path.name}: holds no brain")
+    return tuple(found)
+
+
+def not_annotated(stack: Stack) -> str:
+    """Which slices of a stack are left out, in words, or ""."""
+    if stack.taken is None:
+        return ""
+    missing = set(range(len(stack.images))) - set(stack.taken)
+    return f"slices {ranges(missing)}: not annotated (label ignore)"

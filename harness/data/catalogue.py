@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +26,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.data.description import DatasetMeta, read_meta
+from harness.data.naming import file_name, name_fault
 from harness.errors import DataError
 
 SETS = ("train", "val", "normal", "challenging")
-# Stacks carry the names of BIDS entities, which may hold capitals.
-STACK_PATTERN = re.compile(r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,127}$")
 COLUMNS = (
     "subject",
     "session",
@@ -79,12 +77,14 @@ class Dataset:
         rows = self.slices.loc[self.slices["stack"] == stack]
         if rows.empty:
             raise DataError(f"{self.folder}: holds no stack {stack!r}; see its slices.parquet.")
-        path = self.folder / "stacks" / f"{stack}.{what}.npy"
+        path = self.folder / array_path(stack, what)
         try:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
         except (OSError, ValueError) as error:
             raise DataError(f"{path}: cannot be read ({error}); make the data set anew.") from None
-        shape = (len(rows), int(rows["height"].iloc[0]), int(rows["width"].iloc[0]))
+        # Slices that do not count (nobody annotated them) have no row, but their place here.
+        count = max(int(rows["slice"].max()) + 1, len(array) if array.ndim else 0)
+        shape = (count, int(rows["height"].iloc[0]), int(rows["width"].iloc[0]))
         if array.shape != shape or array.dtype != dtype:
             raise DataError(
                 f"{path}: holds {array.dtype} {array.shape}, the slice table says "
@@ -117,7 +117,7 @@ def open_dataset(folder: Path, *, verify: bool = False) -> Dataset:
         raise DataError(
             f"{folder / 'slices.parquet'}: lacks {', '.join(missing)}; make the data set anew."
         )
-    bad = [stack for stack in table["stack"].unique() if not STACK_PATTERN.match(str(stack))]
+    bad = [stack for stack in table["stack"].unique() if name_fault(str(stack))]
     if bad:
         raise DataError(f"{folder / 'slices.parquet'}: stack name {bad[0]!r} is not allowed.")
     dataset = Dataset(folder=folder, meta=meta, slices=sort_slices(table))
@@ -136,6 +136,11 @@ def _verify(dataset: Dataset) -> None:
             f"{dataset.folder}: its content does not match the hash in dataset.json; "
             "it was changed after it was written, make it anew."
         )
+
+
+def array_path(stack: str, what: str) -> Path:
+    """Where a stack's `images` or `masks` lie below the data set's folder."""
+    return Path("stacks", f"{file_name(stack)}.{what}.npy")
 
 
 def sort_slices(table: pd.DataFrame) -> pd.DataFrame:

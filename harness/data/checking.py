@@ -2,36 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data.cases import Case
+from harness.data.cases import Case, not_annotated
 from harness.data.catalogue import Dataset, open_dataset
+from harness.data.importing import told
+from harness.data.labels import Labels
+from harness.data.leaks import LeakSearch, check_leakage
 from harness.data.readers import detect_form, find_cases
-from harness.data.splitting import LeakSearch, check_leakage
+from harness.data.window import fault_of, outside_share, outside_shares
 from harness.data.writer import Stack
 from harness.errors import DataError
+from harness.protocol import Protocol
 
 
-def check_folder(
-    folder: Path, form: str, largest_excluded_share: float
-) -> tuple[list[dict[str, Any]], str]:
+@dataclass(frozen=True, kw_only=True)
+class CheckOptions:
+    """What the command line says about a check; `protocol` adds what its window leaves out."""
+
+    form: str = "auto"
+    largest_excluded_share: float = 0.2
+    labels: Labels | None = None
+    slice_axis: Sequence[str] = ()
+    protocol: Protocol | None = None
+
+
+def check_folder(folder: Path, options: CheckOptions) -> tuple[list[dict[str, Any]], str]:
     """One row a stack, and the reason why the folder as a whole cannot be used ("" if it can).
 
     Raw sources are read case by case; a prepared data set is verified against its hash. Both are
     searched for leaks between their sets. Raises `DataError` where the folder is neither.
     """
+    protocol = options.protocol
     if (folder / "slices.parquet").is_file():
-        return _check_prepared(folder)
-    form = detect_form(folder) if form == "auto" else form
+        rows, fault = _check_prepared(folder, protocol)
+    else:
+        rows, fault = _check_raw(folder, options)
+    if fault or protocol is None:
+        return rows, fault
+    shares = {row["stack"]: (row["outside_window_percent"] or 0.0) / 100 for row in rows}
+    return rows, fault_of(shares, protocol.input, protocol.evaluation.largest_outside_share)
+
+
+def _check_raw(folder: Path, options: CheckOptions) -> tuple[list[dict[str, Any]], str]:
+    form = detect_form(folder) if options.form == "auto" else options.form
+    cases = told(find_cases(folder, form), options.labels, options.slice_axis)
     leaks = _Leaks()
-    rows = [_check_case(case, leaks) for case in find_cases(folder, form)]
+    rows = [_check_case(case, leaks, options.protocol) for case in cases]
     unfit = sum(row["status"] == "excluded" for row in rows)
     wanted = sum(row["status"] != "left out" for row in rows)
-    if unfit > largest_excluded_share * wanted:
+    if unfit > options.largest_excluded_share * wanted:
         return rows, (
             f"{unfit} of {wanted} stacks cannot be used, more than "
-            f"{largest_excluded_share:.0%} (--max-excluded)."
+            f"{options.largest_excluded_share:.0%} (--max-excluded)."
         )
     return rows, leaks.first
 
@@ -51,7 +77,7 @@ class _Leaks:
                 self.first = str(error)
 
 
-def _check_case(case: Case, leaks: _Leaks) -> dict[str, Any]:
+def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "stack": case.stack,
         "subject": case.subject,
@@ -65,6 +91,8 @@ def _check_case(case: Case, leaks: _Leaks) -> dict[str, Any]:
         "spacing_mm": None,
         "thickness_mm": None,
         "orientation": None,
+        "gestational_age_weeks": case.gestational_age_weeks,
+        "outside_window_percent": None,
         "reason": "",
     }
     if case.left_out:
@@ -75,21 +103,34 @@ def _check_case(case: Case, leaks: _Leaks) -> dict[str, Any]:
         return row | {"reason": str(error)}
     leaks.add(stack)
     slices, height, width = stack.images.shape
-    return row | {
-        "status": "ok",
-        "slices": slices,
-        "slices_with_brain": int(stack.masks.any(axis=(1, 2)).sum()),
-        "height": height,
-        "width": width,
-        "spacing_mm": round(stack.spacing_mm[0], 4),
-        "thickness_mm": round(stack.thickness_mm, 4),
-        "orientation": stack.orientation,
+    taken = list(range(slices) if stack.taken is None else stack.taken)
+    found: dict[str, Any] = {
+        "reason": "; ".join((*stack.warnings, not_annotated(stack))).strip("; ")
     }
+    if protocol is not None:
+        share = outside_share(stack.masks, stack.spacing_mm, protocol.input)
+        found["outside_window_percent"] = round(100 * share, 2)
+    return (
+        row
+        | found
+        | {
+            "status": "ok",
+            "slices": len(taken),
+            "slices_with_brain": int(stack.masks[taken].any(axis=(1, 2)).sum()),
+            "height": height,
+            "width": width,
+            "spacing_mm": round(stack.spacing_mm[0], 4),
+            "thickness_mm": round(stack.thickness_mm, 4),
+            "orientation": stack.orientation,
+        }
+    )
 
 
-def _check_prepared(folder: Path) -> tuple[list[dict[str, Any]], str]:
+def _check_prepared(folder: Path, protocol: Protocol | None) -> tuple[list[dict[str, Any]], str]:
     dataset = open_dataset(folder, verify=True)
-    rows = _prepared_rows(dataset)
+    shares = outside_shares(folder, protocol.input) if protocol is not None else {}
+    shares = {stack: round(100 * share, 2) for stack, share in shares.items()}
+    rows = _prepared_rows(dataset, shares)
     try:
         check_leakage(dataset)
     except DataError as error:
@@ -97,8 +138,9 @@ def _check_prepared(folder: Path) -> tuple[list[dict[str, Any]], str]:
     return rows, ""
 
 
-def _prepared_rows(dataset: Dataset) -> list[dict[str, Any]]:
+def _prepared_rows(dataset: Dataset, shares: Mapping[str, float]) -> list[dict[str, Any]]:
     rows = []
+    ages = dataset.meta.gestational_age_weeks
     for name in dict.fromkeys(dataset.slices["stack"]):
         stack = dataset.slices.loc[dataset.slices["stack"] == name]
         first = stack.to_dict("records")[0]
@@ -116,6 +158,8 @@ def _prepared_rows(dataset: Dataset) -> list[dict[str, Any]]:
                 "spacing_mm": round(float(first["spacing_y_mm"]), 4),
                 "thickness_mm": round(float(first["thickness_mm"]), 4),
                 "orientation": first["orientation"],
+                "gestational_age_weeks": ages.get(str(name)),
+                "outside_window_percent": shares.get(str(name)),
                 "reason": "",
             }
         )

@@ -21,7 +21,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.data.catalogue import Dataset
-from harness.data.nifti import spacing_of
+from harness.data.geometry import spacing_of
 from harness.errors import DataError
 
 BIDS_VERSION = "1.9.0"
@@ -67,12 +67,13 @@ def write_derivatives(
                 f"stack {stack!r}: predictions cover {len(rows)} of {len(table)} slices; "
                 "evaluate the same data set that the masks are written for."
             )
-        written.append(_write_stack(table, rows, folder, names[str(stack)], network))
+        count = len(dataset.masks(str(stack)))
+        written.append(_write_stack(table, rows, count, folder, names[str(stack)], network))
     return written
 
 
 def _write_stack(
-    table: pd.DataFrame, rows: pd.DataFrame, folder: Path, entities: str, network: str
+    table: pd.DataFrame, rows: pd.DataFrame, count: int, folder: Path, entities: str, network: str
 ) -> Path:
     first: dict[Any, Any] = table.to_dict("records")[0]
     affine = np.asarray(first["affine"], dtype=np.float64).reshape(4, 4)
@@ -81,7 +82,7 @@ def _write_stack(
     place = folder.joinpath(*parts, "anat")
     place.mkdir(parents=True, exist_ok=True)
     path = place / f"{entities}_desc-brain_mask.nii.gz"
-    path.write_bytes(_nifti(_file_order(_unpack(rows), axis), affine))
+    path.write_bytes(_nifti(_file_order(_unpack(rows, count), axis), affine))
     sidecar: dict[str, Any] = {"Type": "Brain", "Description": f"Predicted by {network}"}
     if first["source"]:
         sidecar["RawSources"] = [str(first["source"])]
@@ -89,22 +90,26 @@ def _write_stack(
     return path
 
 
-def _unpack(rows: pd.DataFrame) -> NDArray[np.uint8]:
-    """(slices, height, width) uint8 in the order of the slice index."""
-    masks = []
-    for row in rows.sort_values("slice").to_dict("records"):
-        height, width = int(row["height"]), int(row["width"])
-        bits = np.unpackbits(np.frombuffer(row["mask"], dtype=np.uint8), count=height * width)
-        masks.append(bits.reshape(height, width))
-    return np.stack(masks)
+def _unpack(rows: pd.DataFrame, count: int) -> NDArray[np.uint8]:
+    """(count, height, width) uint8; slices that were left out stay empty."""
+    first = rows.iloc[0]
+    height, width = int(first["height"]), int(first["width"])
+    masks = np.zeros((count, height, width), dtype=np.uint8)
+    for index, mask in zip(rows["slice"].astype(int), rows["mask"], strict=True):
+        bits = np.unpackbits(np.frombuffer(mask, dtype=np.uint8), count=height * width)
+        masks[index] = bits.reshape(height, width)
+    return masks
 
 
 def _slice_axis(row: dict[Any, Any], affine: NDArray[np.float64]) -> int:
-    """The axis of the affine that the stack was cut across: the other two have its spacing.
+    """The axis of the affine that the stack was cut across.
 
-    Slices may lie closer than pixels (a phantom on a coarse grid), so the largest spacing is no
-    guide. Where all are alike readers cut across the last axis.
+    An import says it. Else the other two have the stack's spacing: slices may lie closer than
+    pixels (a phantom on a coarse grid), so the largest spacing is no guide. Where all are alike it
+    is the last axis.
     """
+    if row.get("slice_axis") is not None:
+        return int(row["slice_axis"])
     spacing = spacing_of(affine)
     for axis in (2, 1, 0):
         column, row_axis = (other for other in range(3) if other != axis)

@@ -50,6 +50,9 @@ class DatasetMeta(BaseModel):
     sets: dict[str, SetCounts] = Field(default_factory=dict)
     excluded: list[Exclusion] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
+    gestational_age_weeks: dict[str, float] = Field(
+        default_factory=dict, description="by stack, where it is known"
+    )
     split: dict[str, Any] = Field(default_factory=dict)
     options: dict[str, Any] = Field(default_factory=dict)
 

@@ -17,6 +17,7 @@ import numpy as np
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from harness.data.geometry import Placement, find_slice_axis, placement, spacing_of
 from harness.errors import DataError
 
 LARGEST_SIDE = 1024
@@ -25,59 +26,45 @@ MOST_VOXELS = 2**24
 # Voxels decoded at once: in the file's own type and in double precision they would take far more.
 SLAB_VOXELS = 2**16
 LARGEST_OFFSET = 2**20
-LARGEST_SPACING_MM = 100.0
 # Deflate cannot pack more than 1032 bytes into one.
 DEFLATE_RATIO = 1032
 DATA_TYPES = {"u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f4", "f8"}
-# sform and qform may differ by what float32 quaternions lose; image and mask by less.
-FORM_TOLERANCE_VOXELS = 0.02
-GRID_TOLERANCE_VOXELS = 1e-3
+FETCH_ANNEX = "fetch it (`datalad get` or `git annex get`)"
 
 
 @dataclass(frozen=True)
 class NiftiFile:
-    """A file whose header has passed; `shape` has 3 axes, `affine` maps its indices to RAS mm."""
+    """A file whose header has passed; `shape` has 3 axes, the placement maps indices to RAS mm."""
 
     path: Path
     shape: tuple[int, int, int]
-    spacing_mm: tuple[float, float, float]
-    affine: NDArray[np.float64]
+    placement: Placement
+    header: Any
     dtype: np.dtype[Any]
     offset: int
     slope: float
     intercept: float
 
     @property
-    def slice_axis(self) -> int:
-        """The through-plane axis."""
-        return slice_axis_of(self.spacing_mm)
+    def affine(self) -> NDArray[np.float64]:
+        """(4, 4), from voxel indices to RAS mm."""
+        return self.placement.affine
 
-    def same_grid(self, other: NiftiFile) -> str | None:
-        """Why the other file lies on another grid, or None where it lies on this one."""
-        if self.shape != other.shape:
-            return f"its shape is {other.shape}, the image's {self.shape}"
-        shift = _displacement(self.affine, other.affine, self.shape)
-        if shift > GRID_TOLERANCE_VOXELS:
-            return f"it lies {shift:.3g} voxels away from the image"
-        return None
+    @property
+    def spacing_mm(self) -> tuple[float, float, float]:
+        """Along each index axis."""
+        return spacing_of(self.affine)
 
-
-def spacing_of(affine: NDArray[np.float64]) -> tuple[float, float, float]:
-    """Distance in mm between neighbours along each index axis of a (4, 4) affine."""
-    a, b, c = np.linalg.norm(affine[:3, :3], axis=0).tolist()
-    return a, b, c
-
-
-def slice_axis_of(spacing_mm: tuple[float, float, float]) -> int:
-    """The axis across the slices: the one of largest spacing, the last where they are equal."""
-    largest = max(spacing_mm)
-    return max(axis for axis in range(3) if spacing_mm[axis] >= largest * (1 - 1e-3))
+    def slice_axis(self, wanted: int | None = None) -> tuple[int, str]:
+        """The through-plane axis and a warning. Raises `DataError` where it would be a guess."""
+        return find_slice_axis(self.path, self.header, self.shape, self.affine, wanted)
 
 
 def check_nifti(path: Path) -> NiftiFile:
     """Read and test the header only. Raises `DataError` with the file, the fault and the remedy."""
-    if not path.is_file():
-        raise DataError(f"{path}: no such file (or a link to nowhere); fetch or restore it.")
+    absent = not_here(path)
+    if absent:
+        raise DataError(f"{path}: {absent}")
     size = path.stat().st_size
     header = _read_header(path)
     shape = _checked_shape(path, header)
@@ -95,12 +82,11 @@ def check_nifti(path: Path) -> NiftiFile:
         )
     slope, intercept = _checked_scaling(path, header)
     _check_pixdim(path, header)
-    affine = _checked_affine(path, header, shape)
     return NiftiFile(
         path=path,
         shape=shape,
-        spacing_mm=spacing_of(affine),
-        affine=affine,
+        placement=placement(path, header, shape),
+        header=header,
         dtype=dtype,
         offset=int(offset),
         slope=slope,
@@ -140,8 +126,29 @@ def _decode(file: NiftiFile, raw: bytes, count: int) -> NDArray[np.float32]:
     return scaled
 
 
+def not_here(path: Path) -> str:
+    """Why a file has no content on this machine, with the remedy, or "" where it has."""
+    if path.is_symlink() and not path.exists():
+        target = path.readlink().as_posix()
+        if "annex/objects" in target:
+            return f"is a git-annex link whose content is not here; {FETCH_ANNEX}."
+        return "is a link to a file that is not there; fetch or restore what it points to."
+    if not path.is_file():
+        return "no such file; fetch or restore it."
+    with path.open("rb") as stream:
+        start = stream.read(64)
+    # Unlocked annexed files, with or without Git's filter, hold the key's place.
+    if b"annex/objects/" in start and start.startswith((b"/annex", b"../", b".git")):
+        return f"is a git-annex pointer whose content is not here; {FETCH_ANNEX}."
+    if start.startswith(b"version https://git-lfs"):
+        return "is a Git LFS pointer whose content is not here; fetch it (`git lfs pull`)."
+    return ""
+
+
 def _is_packed(path: Path) -> bool:
-    return path.name.lower().endswith(".gz")
+    """By its first bytes: .nii files that are packed, and .nii.gz that are not, do exist."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 def _open(path: Path) -> gzip.GzipFile | IO[bytes]:
@@ -162,21 +169,28 @@ def _read_header(path: Path) -> Any:
             if header["pixdim"][0] == 0:
                 header["pixdim"][0] = 1
             return header
+    if path.name.lower().endswith(".gz") and not _is_packed(path):
+        raise DataError(f"{path}: cannot be unpacked (it is not a gzip file); fetch it again.")
     raise DataError(f"{path}: is no single-file NIfTI image; convert it to .nii or .nii.gz.")
 
 
 def _checked_shape(path: Path, header: Any) -> tuple[int, int, int]:
     axes = int(header["dim"][0])
-    if not 2 <= axes <= 4:
+    if not 2 <= axes <= 7:
         raise DataError(f"{path}: has {axes} axes; a stack has 3 (a slice 2).")
     sides = [int(side) for side in header["dim"][1 : axes + 1]]
+    while len(sides) > 3 and sides[-1] == 1:
+        sides.pop()
     if any(not 1 <= side <= LARGEST_SIDE for side in sides):
         raise DataError(
             f"{path}: its dimensions {tuple(sides)} are not all from 1 to {LARGEST_SIDE}; "
             "the header is damaged."
         )
-    if axes == 4 and sides[3] != 1:
-        raise DataError(f"{path}: is 4-D {tuple(sides)}; save each volume as a stack of its own.")
+    if len(sides) > 3:
+        raise DataError(
+            f"{path}: is {len(sides)}-D {tuple(sides)} with {len(sides)} axes; "
+            "save each volume as a stack of its own."
+        )
     a, b, c = [*sides, 1][:3]
     if a * b * c > MOST_VOXELS:
         raise DataError(f"{path}: claims {a * b * c} voxels, more than {MOST_VOXELS}; crop it.")
@@ -198,7 +212,7 @@ def _checked_dtype(path: Path, header: Any) -> np.dtype[Any]:
 
 def _checked_scaling(path: Path, header: Any) -> tuple[float, float]:
     """Slope and intercept; 1 and 0 where the header gives none."""
-    fault = f"{path}: its intensity scaling is not finite; mend its header."
+    fault = f"{path}: its intensity scaling is not finite; correct its header."
     if np.isinf(header["scl_slope"]) or np.isinf(header["scl_inter"]):
         raise DataError(fault)
     try:
@@ -209,44 +223,11 @@ def _checked_scaling(path: Path, header: Any) -> tuple[float, float]:
 
 
 def _check_pixdim(path: Path, header: Any) -> None:
-    a, b, c = (float(value) for value in header["pixdim"][1:4])
-    if int(header["dim"][0]) == 2 and c == 0:
-        c = 1.0
-    if any(not 0 < value <= LARGEST_SPACING_MM for value in (a, b, c)):
-        raise DataError(f"{path}: its spacing {(a, b, c)} mm is not possible; mend its header.")
-
-
-def _checked_affine(path: Path, header: Any, shape: tuple[int, int, int]) -> NDArray[np.float64]:
-    try:
-        with np.errstate(invalid="ignore"):
-            sform, s_code = header.get_sform(coded=True)
-            qform, q_code = header.get_qform(coded=True)
-            affine = np.asarray(header.get_best_affine(), dtype=np.float64)
-    except (HeaderDataError, ValueError) as error:
-        raise DataError(f"{path}: its orientation cannot be read ({error}).") from None
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise DataError(f"{path}: its orientation is no mapping to space; mend its header.")
-    spacing = spacing_of(affine)
-    if max(spacing) > LARGEST_SPACING_MM:
-        shown = ", ".join(f"{value:g}" for value in spacing)
-        raise DataError(f"{path}: its orientation spaces voxels by {shown} mm; mend its header.")
-    if s_code and q_code:
-        gap = _displacement(np.asarray(sform), np.asarray(qform), shape)
-        if not gap <= FORM_TOLERANCE_VOXELS:
-            raise DataError(
-                f"{path}: its sform and qform lie {gap:.3g} voxels apart; keep the right one "
-                "and write it to both."
-            )
-    return affine
-
-
-def _displacement(
-    first: NDArray[np.float64], second: NDArray[np.float64], shape: tuple[int, ...]
-) -> float:
-    """Largest distance over the grid's corners between two affines, in voxels of the first."""
-    corners = np.array(np.meshgrid(*[[0, side - 1] for side in shape])).reshape(3, -1)
-    away = (first - second)[:3, :3] @ corners + (first - second)[:3, 3:]
-    try:
-        return float(np.abs(np.linalg.solve(first[:3, :3], away)).max())
-    except np.linalg.LinAlgError:
-        return float("inf")
+    held = min(3, int(header["dim"][0]))
+    spacing = tuple(float(value) for value in header["pixdim"][1 : held + 1])
+    # A third axis of one voxel may be said to have no thickness.
+    if held == 3 and spacing[2] == 0 and int(header["dim"][3]) == 1:
+        header["pixdim"][3] = 1
+        spacing = spacing[:2]
+    if any(not 0 < value < np.inf for value in spacing):
+        raise DataError(f"{path}: its spacing {spacing} is not possible; correct its header.")

@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harness.data.catalogue import Dataset
-from harness.data.fitting import FitMode, fit_masks
+from harness.data.fitting import FitMode, fit_masks, step_of
 from harness.data.fitting import fit as fit_images
 from harness.data.normalisation import Normalisation, normalise
 
@@ -20,12 +20,14 @@ def prepare(
     width: int,
     fit: FitMode,
     normalisation: Normalisation,
+    pixel_mm: float | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Read, fit and normalise the slices of `rows`, in their order.
 
     Returns images (n, height, width, 1) float32 and masks (n, height, width) uint8 of 0 and 1.
-    Slices are fitted first and normalised on the network's grid, one at a time unless the
-    normalisation itself looks at all of them. Raises `DataError` and `UsageError`.
+    `pixel_mm` is the size of a pixel that `fit="resample"` makes. Slices are fitted first and
+    normalised on the network's grid, one at a time unless the normalisation itself looks at all of
+    them. Raises `DataError` and `UsageError`.
     """
     images = np.empty((len(rows), height, width), dtype=np.float32)
     masks = np.empty((len(rows), height, width), dtype=np.uint8)
@@ -34,12 +36,14 @@ def prepare(
     for stack in pd.unique(stacks):
         places = np.flatnonzero(stacks == stack)
         taken = indices[places]
-        fitted = fit_images(dataset.images(stack)[taken], height, width, fit)
+        first = rows.iloc[int(places[0])]
+        step = step_of(fit, (first["spacing_y_mm"], first["spacing_x_mm"]), pixel_mm)
+        fitted = fit_images(dataset.images(stack)[taken], height, width, fit, step)
         # Stack by stack keeps the memory at the arrays' own size.
         images[places] = (
             normalise(fitted, normalisation) if normalisation == "per_slice" else fitted
         )
-        masks[places] = fit_masks(dataset.masks(stack)[taken], height, width, fit)
+        masks[places] = fit_masks(dataset.masks(stack)[taken], height, width, fit, step)
     if normalisation != "per_slice":
         images = normalise(images, normalisation)
     return images[..., None], masks

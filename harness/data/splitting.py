@@ -1,22 +1,19 @@
-"""Which case goes into which set, and that nothing of the training comes back in a test."""
+"""Which case goes into which set."""
 
 from __future__ import annotations
 
-import hashlib
+import csv
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from shlex import quote
 
 from harness.data.cases import Case
-from harness.data.catalogue import SETS, Dataset
-from harness.errors import DataError, UsageError
-
-LEAK_WARNING = (
-    "split by stack: stacks of one subject are in several sets, so the tests show anatomy that "
-    "was trained on and overstate what a network does on a new fetus."
-)
+from harness.data.catalogue import SETS
+from harness.data.naming import original
+from harness.data.ratio import by_ratio
+from harness.errors import UsageError
 
 
 def parse_split(texts: Sequence[str]) -> dict[str, str]:
@@ -27,106 +24,146 @@ def parse_split(texts: Sequence[str]) -> dict[str, str]:
         if not equals or set_name not in SETS:
             raise UsageError(
                 f"--split {text!r}: write names=set with a set of {', '.join(SETS)}, "
-                "as in sub-01,sub-02=train."
+                "as in sub-01,sub-02=train or run-*=train."
             )
-        for name in filter(None, (part.strip() for part in names.split(","))):
+        for name in filter(None, (original(part.strip()) for part in names.split(","))):
             if assigned.setdefault(name, set_name) != set_name:
                 raise UsageError(f"--split: {name!r} is put into {assigned[name]} and {set_name}.")
     return assigned
 
 
-def assign_sets(
-    cases: Sequence[Case], texts: Sequence[str], split_by: str
-) -> tuple[dict[str, str], dict[str, object]]:
+@dataclass(frozen=True, kw_only=True)
+class Split:
+    """How the user divides: by names or patterns, by a table, or by a seeded ratio."""
+
+    texts: Sequence[str] = ()
+    by: str = "subject"
+    table: Path | None = None
+    ratio: str = ""
+    seed: int = 0
+
+    @property
+    def is_given(self) -> bool:
+        return bool(self.texts or self.table or self.ratio)
+
+
+def assign_sets(cases: Sequence[Case], wish: Split) -> tuple[dict[str, str], dict[str, object]]:
     """Set of each stack by name, and the split as `dataset.json` records it.
 
     Stacks that no name covers are absent. Raises `UsageError` where a name fits nothing, fits two
     sets, or names runs while the split is by subject.
     """
+    cases = [case for case in cases if not case.left_out]
+    if wish.by not in ("subject", "stack"):
+        raise UsageError(f"--split-by {wish.by!r}: use subject or stack.")
+    if sum(map(bool, (wish.texts, wish.table, wish.ratio))) > 1:
+        raise UsageError("--split, --split-file and --split-ratio exclude one another; give one.")
     given = {case.stack: case.set_name for case in cases if case.set_name}
-    if given and not texts:
+    if given and not wish.is_given:
         return given, {"by": "given"}
-    subjects = sorted({case.subject for case in cases})
-    if not texts:
-        raise UsageError(
-            "no --split is given: say which subjects go where, as in "
-            f"--split {subjects[0]}=train --split {subjects[-1]}=normal."
-        )
-    if split_by not in ("subject", "stack"):
-        raise UsageError(f"--split-by {split_by!r}: use subject or stack.")
-    assigned = parse_split(texts)
+    if not wish.is_given:
+        raise UsageError(suggestion(cases))
+    if wish.ratio:
+        return by_ratio(cases, wish)
+    assigned = read_split(wish.table) if wish.table else parse_split(wish.texts)
     sets: dict[str, str] = {}
     for name, set_name in assigned.items():
-        fitting = [case for case in cases if _fits(name, case, split_by)]
+        fitting = _fitting(name, cases, wish.by)
         if not fitting:
-            raise UsageError(_no_fit(name, cases, subjects, split_by))
+            raise UsageError(_no_fit(name, cases, wish.by))
         for case in fitting:
             if sets.setdefault(case.stack, set_name) != set_name:
                 raise UsageError(
                     f"--split: {case.stack!r} falls into {sets[case.stack]} and {set_name}; "
                     "name each stack once."
                 )
-    return sets, {"by": split_by, "sets": {name: assigned[name] for name in sorted(assigned)}}
+    return sets, {"by": wish.by, "sets": {name: assigned[name] for name in sorted(assigned)}}
 
 
-def _fits(name: str, case: Case, split_by: str) -> bool:
-    if split_by == "subject":
-        return name in (case.subject, case.subject.removeprefix("sub-"))
-    return set(name.split("_")) <= set(case.stack.split("_"))
+def read_split(path: Path) -> dict[str, str]:
+    """Name → set from a table with the columns set and subject (or participant_id, stack).
+
+    Raises `UsageError` with the line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--split-file {path}: cannot be read ({error}).") from None
+    delimiter = max("\t,;", key=text.split("\n", 1)[0].count)
+    reader = csv.DictReader(text.splitlines(), delimiter=delimiter)
+    assigned: dict[str, str] = {}
+    for held in reader:
+        row = {key.strip().lower(): (value or "").strip() for key, value in held.items() if key}
+        names = [row[key] for key in ("stack", "subject", "participant_id") if row.get(key)]
+        if not names or row.get("set") not in SETS:
+            raise UsageError(
+                f"--split-file {path}, line {reader.line_num}: expected the columns subject (or "
+                f"participant_id, or stack) and set, a set being one of {', '.join(SETS)}."
+            )
+        if assigned.setdefault(original(names[0]), row["set"]) != row["set"]:
+            raise UsageError(
+                f"--split-file {path}, line {reader.line_num}: {names[0]!r} is put into two sets."
+            )
+    if not assigned:
+        raise UsageError(f"--split-file {path}: has no row; write subject and set, one a line.")
+    return assigned
 
 
-def _no_fit(name: str, cases: Sequence[Case], subjects: Sequence[str], split_by: str) -> str:
-    if split_by == "subject" and any(_fits(name, case, "stack") for case in cases):
+def _fitting(name: str, cases: Sequence[Case], by: str) -> list[Case]:
+    """The cases that a name means: the one of exactly that name, else those that it fits."""
+    key = (lambda case: case.subject) if by == "subject" else (lambda case: case.stack)
+    exact = [case for case in cases if key(case) == name]
+    return exact or [case for case in cases if _fits(name, case, by)]
+
+
+def _fits(name: str, case: Case, by: str) -> bool:
+    if by == "subject":
+        return any(
+            fnmatchcase(held, name) for held in (case.subject, case.subject.removeprefix("sub-"))
+        )
+    parts = case.stack.split("_")
+    return fnmatchcase(case.stack, name) or all(
+        any(fnmatchcase(part, wanted) for part in parts) for wanted in name.split("_")
+    )
+
+
+def _no_fit(name: str, cases: Sequence[Case], by: str) -> str:
+    subjects = sorted({case.subject for case in cases})
+    if by == "subject" and any(_fits(name, case, "stack") for case in cases):
         return (
             f"--split names the stacks {name!r}, but sets are divided by subject: name subjects "
             f"({_some(subjects)}), or add --split-by stack if stacks of one subject may be in "
             "several sets (this leaks anatomy from training into the tests)."
         )
-    known = subjects if split_by == "subject" else [case.stack for case in cases]
-    return f"--split: no {split_by} is named {name!r}; there are {_some(known)}."
+    known = subjects if by == "subject" else [case.stack for case in cases]
+    return f"--split: no {by} is named {name!r}; there are {_some(known)}."
+
+
+def suggestion(cases: Sequence[Case]) -> str:
+    """Why nothing can be divided yet, with words that would be accepted."""
+    subjects = sorted({case.subject for case in cases})
+    stacks = sorted(case.stack for case in cases)
+    start = "no --split is given: say which subjects go where, as in "
+    if len(subjects) > 1:
+        if not _plain(subjects[0]) or not _plain(subjects[-1]):
+            return f"{start}--split-ratio 0.5/0.5."
+        return f"{start}--split {quote(subjects[0])}=train --split {quote(subjects[-1])}=normal."
+    if len(stacks) > 1 and _plain(stacks[0]) and _plain(stacks[-1]):
+        return (
+            f"no --split is given, and there is one subject only ({subjects[0]}): divide its "
+            f"stacks, as in --split-by stack --split {quote(stacks[0])}=train --split "
+            f"{quote(stacks[-1])}=normal (this leaks anatomy from training into the tests)."
+        )
+    return (
+        "no --split is given, and there is nothing to divide: one subject alone can be tested "
+        "on, with --split '*=normal', or trained on, with --split '*=train'."
+    )
+
+
+def _plain(name: str) -> bool:
+    """Whether --split takes the name as it is."""
+    return not set(name) & set(",=*?[") and name == name.strip()
 
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
-
-
-class LeakSearch:
-    """Looks for a subject or an identical slice in two sets, one stack after another.
-
-    Subjects may be shared where the split was made by stack on explicit wish; constant slices
-    (empty ends of a stack) are alike everywhere and tell nothing.
-    """
-
-    def __init__(self, *, by_stack: bool = False) -> None:
-        self._by_stack = by_stack
-        self._subjects: dict[str, str] = {}
-        self._slices: dict[bytes, tuple[str, str]] = {}
-
-    def add(self, set_name: str, subject: str, stack: str, images: NDArray[Any]) -> None:
-        """Compare a stack (slices, height, width) with those before. Raises `DataError`."""
-        other = self._subjects.setdefault(subject, set_name)
-        if other != set_name and not self._by_stack:
-            raise DataError(
-                f"subject {subject} is in the sets {other} and {set_name}; put it into one, or "
-                "divide by stack on explicit wish (--split-by stack)."
-            )
-        for index, image in enumerate(images):
-            if image.min() == image.max():
-                continue
-            key = hashlib.sha256(np.ascontiguousarray(image).data).digest()
-            where = f"slice {index} of {stack}"
-            other, place = self._slices.setdefault(key, (set_name, where))
-            if other != set_name:
-                raise DataError(
-                    f"{where} ({set_name}) is the same image as {place} ({other}); "
-                    "a test must not hold what was trained on: take one of them out."
-                )
-
-
-def check_leakage(dataset: Dataset) -> None:
-    """No subject and no identical slice in two sets (`LeakSearch`). Raises `DataError`."""
-    search = LeakSearch(by_stack=dataset.meta.split.get("by") == "stack")
-    for name in (name for name in SETS if name in dataset.meta.sets):
-        stacks = dataset.rows(name).drop_duplicates("stack").sort_values("stack")
-        for stack, subject in zip(stacks["stack"], stacks["subject"], strict=True):
-            search.add(name, str(subject), str(stack), dataset.images(str(stack)))

@@ -19,14 +19,15 @@ from numpy.typing import NDArray
 
 from harness.data.catalogue import (
     SETS,
-    STACK_PATTERN,
     Dataset,
     array_digest,
+    array_path,
     content_hash,
     open_dataset,
     sort_slices,
 )
 from harness.data.description import DatasetMeta, SetCounts
+from harness.data.naming import name_fault
 from harness.errors import DataError
 
 
@@ -35,7 +36,9 @@ class Stack:
     """One stack on its way into a data set.
 
     `images` is (slices, height, width) float, `masks` the same shape of 0 and 1; `affine` (4, 4)
-    maps voxel indices of the source image to millimetres. `extra` holds one more column each,
+    maps voxel indices of the source image to millimetres, of which `slice_axis` runs across the
+    slices. `taken` are the slices that count where not all do; the arrays hold every one, so that
+    predictions go back to the source's grid. `extra` holds one more column each,
     with one value a slice, such as the strengths of a phantom's degradations.
     """
 
@@ -51,6 +54,9 @@ class Stack:
     session: str = ""
     source: str = ""
     gestational_age_weeks: float | None = None
+    slice_axis: int | None = None
+    taken: tuple[int, ...] | None = None
+    warnings: tuple[str, ...] = ()
     extra: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
 
@@ -99,8 +105,9 @@ class DatasetWriter:
 
     def add_stack(self, stack: Stack) -> None:
         """Write one stack's arrays and remember its rows. Raises `DataError` on a wrong stack."""
-        if not STACK_PATTERN.match(stack.name):
-            raise DataError(f"stack name {stack.name!r} is not allowed: letters, digits, '_.-'.")
+        fault = name_fault(stack.name)
+        if fault:
+            raise DataError(f"stack name {stack.name!r} is not allowed: it {fault}.")
         if stack.name in self._digests:
             raise DataError(f"stack {stack.name!r} comes twice; give each stack its own name.")
         if stack.set_name not in SETS:
@@ -112,11 +119,11 @@ class DatasetWriter:
                 f"stack {stack.name!r}: images {images.shape} and masks {masks.shape} must both "
                 "be (slices, height, width)."
             )
-        np.save(self._temporary / "stacks" / f"{stack.name}.images.npy", images)
-        np.save(self._temporary / "stacks" / f"{stack.name}.masks.npy", masks)
+        for what, array in (("images", images), ("masks", masks)):
+            np.save(self._temporary / array_path(stack.name, what), array)
         self._digests[stack.name] = array_digest(images, masks)
         age = stack.gestational_age_weeks
-        for index in range(len(images)):
+        for index in range(len(images)) if stack.taken is None else stack.taken:
             row = {
                 "subject": stack.subject,
                 "session": stack.session,
@@ -134,6 +141,8 @@ class DatasetWriter:
                 "orientation": stack.orientation,
                 "gestational_age_weeks": float("nan") if age is None else float(age),
             }
+            if stack.slice_axis is not None:
+                row["slice_axis"] = stack.slice_axis
             row.update({name: float(values[index]) for name, values in stack.extra.items()})
             self._rows.append(row)
 
@@ -146,7 +155,11 @@ class DatasetWriter:
             raise DataError(f"{self.folder}: no stack is left to write; see the exclusions.")
         table = sort_slices(pd.DataFrame(self._rows))
         meta = self.meta.model_copy(
-            update={"hash": content_hash(table, self._digests), "sets": _counts(table)}
+            update={
+                "hash": content_hash(table, self._digests),
+                "sets": _counts(table),
+                "gestational_age_weeks": _ages(table),
+            }
         )
         pq.write_table(
             pa.Table.from_pandas(table, preserve_index=False),
@@ -179,3 +192,11 @@ def _counts(table: pd.DataFrame) -> dict[str, SetCounts]:
                 subjects=len(set(rows["subject"])),
             )
     return counts
+
+
+def _ages(table: pd.DataFrame) -> dict[str, float]:
+    """Weeks of gestation by stack, where they are known."""
+    known = table.drop_duplicates("stack").dropna(subset=["gestational_age_weeks"])
+    return dict(
+        zip(known["stack"].astype(str), known["gestational_age_weeks"].astype(float), strict=True)
+    )

@@ -16,7 +16,7 @@ from harness.records.provenance import fetalbench_version
 
 # (p.) Greatest difference of logits, as a share of the greatest logit.
 TOLERANCE = 1e-4
-PROBES = 3
+TRIALS = 3
 
 
 class ExportDiffers(FetalbenchError):
@@ -40,7 +40,7 @@ class Proof:
 
     @property
     def within(self) -> bool:
-        """Whether logits agree to the tolerance, and masks wherever there is no tie."""
+        """Whether logits agree to the tolerance, and masks wherever logits are not tied."""
         allowed = TOLERANCE * self.max_abs_logit
         # A mask can only differ where rounding decides; such pixels are a tiny share.
         return (
@@ -49,17 +49,17 @@ class Proof:
         )
 
 
-def probe_images(height: int, width: int) -> Array:
+def trial_images(height: int, width: int) -> Array:
     """Images that an export is tried on: (3, height, width, 1) float32, normalised noise."""
     random = np.random.default_rng(20)
-    return random.standard_normal((PROBES, height, width, 1)).astype(np.float32)
+    return random.standard_normal((TRIALS, height, width, 1)).astype(np.float32)
 
 
 def export(network: Network, name: str, chosen: Input, path: Path) -> list[Proof]:
     """Write `network` to `path` and prove it; returns a proof for each runtime.
 
-    Raises `ExportDiffers`, with the file removed, where a runtime gives something else, and
-    `Unsupported` where the exporter or a runtime is missing.
+    Raises `ExportDiffers`, with the file removed, if a runtime computes something else, and
+    `Unsupported` if the exporter or a runtime is missing.
     """
     unproven = path.with_name(path.name + ".unproven")
     try:
@@ -80,7 +80,7 @@ def export(network: Network, name: str, chosen: Input, path: Path) -> list[Proof
 
 def prove(network: Network, path: Path) -> list[Proof]:
     """Run the file and the network on the same images."""
-    images = probe_images(network.height, network.width)
+    images = trial_images(network.height, network.width)
     expected = network.predict(images)
     masks = expected.argmax(-1)
     return [
@@ -104,7 +104,8 @@ def properties(network: Network, name: str, chosen: Input) -> dict[str, str]:
         "weights_sha256": digest(network.weights()),
         "input": f"images (batch, 1, {size}) float32",
         "preprocessing": (
-            f"one greyscale slice; fit to {network.height}×{network.width} by {chosen.fit}; "
+            f"one greyscale slice; fit to {network.height}×{network.width} by {chosen.fit}"
+            f"{f' to pixels of {chosen.pixel_mm:g} mm' if chosen.pixel_mm else ''}; "
             f"normalise by {chosen.normalisation} (zero mean and unit deviation)"
         ),
         "output": f"logits (batch, {network.classes}, {size}) float32",

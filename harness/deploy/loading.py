@@ -17,18 +17,13 @@ def build_network(
 
     Imports the framework. Raises `UsageError`, `SizeError`, `WeightsError`, `MissingFramework`.
     """
-    entry = registry.network(name)
-    backend_name = registry.backend(backend_name)
-    backend = registry.load_backend(backend_name)(runtime)
-    network = backend.build(
-        registry.load_builder(entry, backend_name),
-        classes=chosen.classes,
-        height=chosen.height,
-        width=chosen.width,
+    backend = registry.load_backend(registry.backend(backend_name))(runtime)
+    network = registry.build(
+        backend, name, height=chosen.height, width=chosen.width, classes=chosen.classes
     )
     specs = network.weight_specs()
     if weights is not None:
         network.set_weights(read_weights(weights, specs))
     elif specs:
-        network.set_weights(initial_values(specs, 0, entry.card.he_normal))
+        network.set_weights(initial_values(specs, 0, registry.network(name).card.he_normal))
     return backend, network

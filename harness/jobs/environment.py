@@ -5,10 +5,10 @@ from __future__ import annotations
 import glob
 import os
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 from harness.cores import count
-from harness.errors import EnvironmentFault, UsageError
+from harness.errors import EnvironmentFault
 from harness.jobs import interpreters
 from harness.registry import KERAS_ENGINES
 
@@ -28,13 +28,11 @@ def gpu_present() -> bool:
     return any(glob.glob(pattern) for pattern in patterns if pattern)  # noqa: PTH207
 
 
-def planned_device(choice: str) -> Literal["cpu", "cuda"]:
-    """Where cells would run, without asking whether they may. Raises `UsageError`."""
-    if choice not in get_args(DeviceChoice):
-        raise UsageError(f"--device {choice!r}: expected auto, cpu or cuda.")
+def planned_device(choice: DeviceChoice) -> Literal["cpu", "cuda"]:
+    """Where cells would run, without asking whether they may."""
     if choice == "auto":
         return "cuda" if gpu_present() else "cpu"
-    return "cuda" if choice == "cuda" else "cpu"
+    return choice
 
 
 def worker_threads(threads: int) -> int:

@@ -7,34 +7,38 @@ import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.columns import COLUMNS, MISSING, SETS, Column
+from harness.leaderboard.board.columns import COLUMNS, MISSING, Column
 from harness.leaderboard.board.rows import Row
+from harness.leaderboard.board.titles import SETS
+from harness.leaderboard.details import place_of
+from harness.records.store import RECORD
 
-JSON_SCHEMA_VERSION = 1
+JSON_SCHEMA_VERSION = 2
 IDENTITY_KEYS = ("dataset", "dataset_hash", "protocol", "protocol_hash", "machine")
+# One row of the exports: texts, numbers, and None for what is unknown.
+Flat = dict[str, str | float | None]
 ROW_KEYS = ("network", "title", "backend", "plan", "precision", "status", "reason", "stamp")
 
 
-def table(boards: Sequence[Board], results: Path) -> list[dict[str, Any]]:
-    """One flat mapping a row, numbers unrounded in the unit that the key names."""
+def table(boards: Sequence[Board], results: Path) -> list[Flat]:
+    """One flat mapping per row, with unrounded numbers in the unit that the key names."""
     return [
         _identity(board)
         | {name: getattr(row, name) for name in ROW_KEYS}
         | {f"{set_name}_tiers": row.tiers.get(set_name, "") for set_name in SETS}
         | {"flags": "; ".join(row.flags)}
         | {key: number for column in COLUMNS for key, number in _numbers(row, column).items()}
-        | {"command": row.cell.records[0].command if row.cell else ""}
+        | {"command": row.seeds.records[0].command if row.seeds else ""}
         | {"record": _path(row, results)}
         for board in boards
         for row in board.rows
     ]
 
 
-def to_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows as CSV with a header; what is unknown is empty."""
+def to_csv(rows: list[Flat]) -> str:
+    """Rows as CSV with a header; unknown values are empty."""
     buffer = io.StringIO()
     writer = csv.DictWriter(buffer, list(rows[0]), lineterminator="\n")
     writer.writeheader()
@@ -42,8 +46,8 @@ def to_csv(rows: list[dict[str, Any]]) -> str:
     return buffer.getvalue()
 
 
-def to_json(rows: list[dict[str, Any]]) -> str:
-    """Rows as strict JSON; what is unknown is null."""
+def to_json(rows: list[Flat]) -> str:
+    """Rows as strict JSON; unknown values are null."""
     columns = {
         column.key: {"group": column.group, "title": column.title, "better": column.better}
         for column in COLUMNS
@@ -53,7 +57,7 @@ def to_json(rows: list[dict[str, Any]]) -> str:
 
 
 def to_latex(boards: Sequence[Board]) -> str:
-    """The paper's Table 1 from our records: its Dice and IoU convention, its mean latency."""
+    """The paper's Table 1 from our records, with its Dice, IoU and mean latency."""
     return "\n".join(_latex_table(board) for board in boards)
 
 
@@ -63,7 +67,7 @@ def _identity(board: Board) -> dict[str, str]:
 
 
 def _numbers(row: Row, column: Column) -> dict[str, float | None]:
-    """The number of a column and, where it has such, the ends of its interval."""
+    """The number in a column, and the ends of its interval if it has one."""
     value = row.values.get(column.key)
     numbers = {column.key: value.number if value else None}
     if column.interval:
@@ -73,13 +77,10 @@ def _numbers(row: Row, column: Column) -> dict[str, float | None]:
 
 
 def _path(row: Row, results: Path) -> str:
-    if row.cell is None:
-        return ""
-    folder = row.cell.stored[0].folder.relative_to(results)
-    return (Path(results.resolve().name) / folder / "record.json").as_posix()
+    return f"{place_of(row.seeds.stored[0], results)}/{RECORD}" if row.seeds else ""
 
 
-def _inert(value: Any) -> Any:
+def _inert(value: str | float | None) -> str | float | None:
     """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
     if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
         return f"'{value}"
@@ -108,15 +109,15 @@ def _latex_table(board: Board) -> str:
         r"\hline",
     ]
     for row in board.rows:
-        cells = [_cell(row, key) for key in _LATEX_KEYS]
+        values = [_latex_value(row, key) for key in _LATEX_KEYS]
         if row.number(_LATEX_KEYS[0]) is None:
-            cells[0] = _latex(row.status_title)
+            values[0] = _latex(row.status_title)
         name = [_latex(row.title), _latex(f"{row.backend_title} {row.plan}".strip())]
-        lines.append(" & ".join([*name, *cells]) + r" \\")
+        lines.append(" & ".join([*name, *values]) + r" \\")
     return "\n".join([*lines, r"\hline", r"\end{tabular}", ""])
 
 
-def _cell(row: Row, key: str) -> str:
+def _latex_value(row: Row, key: str) -> str:
     value = row.values.get(key)
     if value is None or value.number is None:
         return "--"
@@ -125,7 +126,7 @@ def _cell(row: Row, key: str) -> str:
 
 
 def _latex(text: str) -> str:
-    """Text on one line: a break in a title would end the comment that it stands in."""
+    """Text on one line: a line break in a title would end the comment around it."""
     special = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     special |= {char: f"\\{char}" for char in "&%$#_{}"}
     return "".join(special.get(char, char) for char in " ".join(text.split()))

@@ -1,4 +1,4 @@
-"""What was run: protocol, data, seeds and exclusions of a board, as lines of text."""
+"""What was run on a board: data, protocol, seeds and exclusions, as lines of text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ MAX_LISTED = 50
 
 
 @dataclass(frozen=True, kw_only=True)
-class Section:
+class FactList:
     """A titled list of facts."""
 
     title: str
@@ -20,16 +20,16 @@ class Section:
 
 @dataclass(frozen=True, kw_only=True)
 class WhatWasRun:
-    """The facts, and the data set's counts as a table: (set, slices, with brain, ...)."""
+    """The facts, the exclusions, and counts by set: slices, with brain, stacks, subjects."""
 
-    sections: tuple[Section, ...]
+    sections: tuple[FactList, ...]
     counts: tuple[tuple[str, ...], ...]
     excluded: tuple[tuple[str, str], ...]
     excluded_more: int
 
 
 def what_was_run(board: Board) -> WhatWasRun:
-    """The facts that every record of a board shares, from the first of them."""
+    """The facts that all records of a board share, read from the first."""
     record = board.records[0]
     seeds = sorted({r.key.seed for r in board.records})
     data = [
@@ -55,8 +55,8 @@ def what_was_run(board: Board) -> WhatWasRun:
     ]
     return WhatWasRun(
         sections=(
-            Section(title="Data", facts=tuple(fact for fact in data if fact[1])),
-            Section(title="Protocol", facts=tuple(protocol)),
+            FactList(title="Data", facts=tuple(fact for fact in data if fact[1])),
+            FactList(title="Protocol", facts=tuple(protocol)),
         ),
         counts=_counts(record.dataset.get("sets")),
         excluded=tuple(excluded[:MAX_LISTED]),

@@ -1,10 +1,11 @@
-"""JSON Schema of `leaderboard.json`, written to the documentation by `make schema`."""
+"""JSON Schema of `leaderboard.json`; `make schema` writes it to docs/."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from harness.leaderboard.board.columns import COLUMNS, SETS
+from harness.leaderboard.board.columns import COLUMNS
+from harness.leaderboard.board.titles import SETS
 from harness.leaderboard.exports import IDENTITY_KEYS, JSON_SCHEMA_VERSION, ROW_KEYS
 
 TEXTS = {
@@ -12,18 +13,18 @@ TEXTS = {
     "dataset_hash": "sha256 of its slice table and arrays",
     "protocol": "name of the protocol",
     "protocol_hash": "sha256 of the resolved protocol",
-    "machine": "the hardware; rows of two machines never share a table",
+    "machine": "name of the hardware; rows of two machines never share a table",
     "network": "key of the network",
     "title": "its name as its card writes it",
     "backend": "key of the backend",
-    "plan": "execution plan that was timed; empty where none was",
+    "plan": "execution plan that was timed; empty if none was",
     "precision": "precision of the plan",
     "status": "ok, the status of a record that failed, or todo",
-    "reason": "one sentence where the status is not ok",
-    "stamp": "'not publishable' where the latency may not be quoted",
+    "reason": "one sentence if the status is not ok",
+    "stamp": "'not publishable' if the latency must not be quoted",
     "flags": "what a reader must know, separated by semicolons",
-    "command": "repeats the row's cell",
-    "record": "path of the record behind the row",
+    "command": "repeats the first record of the row",
+    "record": "path of the first record behind the row",
 }
 
 
@@ -37,7 +38,7 @@ def export_schema() -> dict[str, Any]:
         f"{set_name}_tiers": {
             "type": "string",
             "description": f"tiers within the backend, {set_name} set, separated by commas; "
-            "networks that share one are not told apart",
+            "the data cannot tell networks in one tier apart",
         }
         for set_name in SETS
     }

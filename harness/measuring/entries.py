@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from backends.contract import Network, Plan
+from backends.contract import Array, Network
+from backends.plans import Plan
 from backends.weights import read_weights
 from harness.jobs.job import Job
 from harness.measuring import gates
@@ -21,6 +22,8 @@ from harness.records.schema import CellKey, Latency, Record, Status
 from harness.records.store import StoredRecord
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     # Its tables need pandas, which the parent process does without.
     from harness.measuring.latency import Measurement
 
@@ -94,11 +97,13 @@ def add(job: Job, cell: CellKey, measurement: Measurement) -> StoredRecord:
     kept = samples[~own | (samples["process"] < job.part)]
     found = measurement.samples() if measurement.latency_ns is not None else no_samples()
     latency = _replaced(record.latency, [summarise([*earlier, measurement])])
-    update: dict[str, Any] = {"latency": _judged(latency, job.device)}
+    table = pd.concat([kept, found], ignore_index=True)
+    update: dict[str, Any] = {"latency": _judged(latency, table, job.device)}
     if (record.reason or "").startswith(WHILE_MEASURING):
         update |= {"status": "ok", "reason": None}
-    tables = {SAMPLES: pd.concat([kept, found], ignore_index=True)}
-    return records.commit(job.results, record.model_copy(update=update), tables, keep=stored)
+    return records.commit(
+        job.results, record.model_copy(update=update), {SAMPLES: table}, keep=stored
+    )
 
 
 def lose(job: Job, cell: CellKey, under_way: dict[str, Any], status: Status, reason: str) -> None:
@@ -142,7 +147,7 @@ def _replaced(entries: Sequence[Latency], new: Sequence[Latency]) -> list[Latenc
     return list(found.values())
 
 
-def _judged(latencies: Sequence[Latency], device: str) -> list[Latency]:
+def _judged(latencies: Sequence[Latency], samples: pd.DataFrame, device: str) -> list[Latency]:
     """Say where throughput falls or memory shrinks as the batch grows (measuring, 11).
 
     On a GPU that is a fault of the measurement. On a CPU a larger batch may simply leave the
@@ -151,8 +156,7 @@ def _judged(latencies: Sequence[Latency], device: str) -> list[Latency]:
     judged = []
     for latency in latencies:
         series = [e for e in latencies if (e.plan, e.quantity) == (latency.plan, latency.quantity)]
-        medians = {e.batch: e.median_ms for e in series if e.median_ms is not None}
-        findings = [gates.throughput_falls(medians).get(latency.batch)]
+        findings = [gates.throughput_falls(_by_batch(series, samples)).get(latency.batch)]
         if device == "cuda":
             peaks = {e.batch: e.memory.get("allocated_peak_bytes") for e in series}
             known = {b: p.bytes for b, p in peaks.items() if p is not None and p.bytes is not None}
@@ -163,3 +167,18 @@ def _judged(latencies: Sequence[Latency], device: str) -> list[Latency]:
             update["publishable"] = False
         judged.append(latency.model_copy(update=update))
     return judged
+
+
+def _by_batch(series: Sequence[Latency], samples: pd.DataFrame) -> dict[int, Array]:
+    """The good samples in milliseconds of one plan and quantity, by batch size."""
+    found = {}
+    for entry in series:
+        own = (
+            (samples["plan"] == entry.plan)
+            & (samples["quantity"] == entry.quantity)
+            & (samples["batch"] == entry.batch)
+            & (samples["process"] < entry.processes)
+        )
+        if own.any():
+            found[entry.batch] = samples.loc[own, "latency_ns"].to_numpy() / 1e6
+    return found

@@ -1,12 +1,15 @@
 """Gates: what must hold before a latency is believed.
 
 Each returns a sentence that says what is wrong, or None. A failed gate makes the measurement
-`invalid`; it is kept, with the sentence, and never published.
+`invalid`; it is kept, with the sentence, and never published. Gates that compare two medians decide
+by the spread of the queries (measuring, 12a): a `Finding` that this spread does not bear out is a
+doubt and accuses nobody.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
 from time import perf_counter, sleep
@@ -16,6 +19,7 @@ import numpy as np
 
 from backends.contract import Array, Inference
 from harness.measuring.inputs import is_repeat
+from harness.measuring.spread import median_bounds
 from harness.measuring.timer import time_query
 
 # Winograd's F(2×2, 3×3) needs 2.25 times fewer multiplications than the definition that we count.
@@ -34,7 +38,15 @@ TIED_PIXELS_REDUCED = 0.05
 # (p.) Of a network that unpools: PyTorch's float32 masks of SegNet at 256×256, before training,
 # differ from float64's in up to 0.13 % of a slice.
 UNPOOLED_PIXELS = 0.005
-AUDITS = 3
+AUDITS, MORE_AUDITS = 3, 11
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a gate that compares medians has found; `certain` if the interval bears it out."""
+
+    sentence: str
+    certain: bool
 
 
 def compiled(before: int, after: int) -> str | None:
@@ -44,37 +56,43 @@ def compiled(before: int, after: int) -> str | None:
     return f"the backend compiled {after - before} time(s) inside the timed region."
 
 
-def hidden_work(inference: Inference, read: Callable[[Any], Any]) -> str | None:
-    """Work that goes on after the stop stamp: the synchronisation does not synchronise.
+def hidden_work(inference: Inference, read: Callable[[Any], Any]) -> Finding | None:
+    """Work that is still running at the stop stamp: the synchronisation does not synchronise.
 
     Compares reading a result at once with reading one after a wait that is long enough for any
-    work to end; what the first takes longer is work that the stamps did not see. A finding counts
-    only if a second look confirms it, since other processes can delay a read too.
+    work to end; what the first takes longer is work that the stamps did not see. The first look is
+    short. If it finds something, a longer one decides by the interval of the median, since other
+    processes can delay a read too.
     """
-    finding = None
-    for _ in range(2):
-        hidden_ms, total_ms = _hidden_ms(inference, read)
-        if hidden_ms <= max(SLACK_MS, HIDDEN_SHARE * total_ms):
+    for audits in (AUDITS, MORE_AUDITS):
+        hidden_ms, total_ms = _hidden_ms(inference, read, audits)
+        allowed_ms = max(SLACK_MS, HIDDEN_SHARE * median(total_ms))
+        if median(hidden_ms) <= allowed_ms:
             return None
-        finding = (
-            f"the device was still working at the stop stamp: {hidden_ms:.2f} of "
-            f"{total_ms:.2f} ms came after it."
-        )
-    return finding
+    share = f"{median(hidden_ms):.2f} of {median(total_ms):.2f} ms came after it"
+    if median_bounds(np.array(hidden_ms))[0] > allowed_ms:
+        return Finding(f"the device was still working at the stop stamp: {share}.", certain=True)
+    return Finding(
+        f"whether the device was still working at the stop stamp cannot be judged on this busy "
+        f"machine: {share}, with a spread that chance explains.",
+        certain=False,
+    )
 
 
-def _hidden_ms(inference: Inference, read: Callable[[Any], Any]) -> tuple[float, float]:
-    """Medians of the work after the stop stamp and of the whole query."""
+def _hidden_ms(
+    inference: Inference, read: Callable[[Any], Any], audits: int
+) -> tuple[list[float], list[float]]:
+    """The work after the stop stamp and the whole query, in milliseconds, for each audit."""
     totals, hidden = [], []
-    for _ in range(AUDITS):
+    for _ in range(audits):
         latency_ns, result = time_query(inference)
         at_once = _seconds(read, result)
         total = latency_ns / 1e9 + at_once
         _, result = time_query(inference)
         sleep(max(0.005, 1.5 * total))
-        hidden.append(at_once - _seconds(read, result))
-        totals.append(total)
-    return 1e3 * median(hidden), 1e3 * median(totals)
+        hidden.append(1e3 * (at_once - _seconds(read, result)))
+        totals.append(1e3 * total)
+    return hidden, totals
 
 
 def _seconds(read: Callable[[Any], Any], result: Any) -> float:
@@ -83,18 +101,28 @@ def _seconds(read: Callable[[Any], Any], result: Any) -> float:
     return perf_counter() - start
 
 
-def remembered(latency_ns: Array) -> str | None:
-    """Answers from a cache: repeated inputs come out much faster than new ones."""
-    repeated = np.array([is_repeat(query) for query in range(len(latency_ns))])
-    if not repeated.any():
+def remembered(latency_ns: Array) -> Finding | None:
+    """Answers from a cache: a repeated input comes out much faster than the same input before it.
+
+    Each repeat is compared with the query right before it, so that drift and load fall on both.
+    """
+    repeats = np.array([query for query in range(1, len(latency_ns)) if is_repeat(query)], int)
+    if not len(repeats):
         return None
-    new_ms = float(np.median(latency_ns[~repeated])) / 1e6
-    again_ms = float(np.median(latency_ns[repeated])) / 1e6
-    if new_ms <= CACHED_RATIO * again_ms + SLACK_MS:
+    new, again = latency_ns[repeats - 1] / 1e6, latency_ns[repeats] / 1e6
+    ratios = (new - SLACK_MS) / again
+    if float(np.median(ratios)) <= CACHED_RATIO:
         return None
-    return (
-        f"the backend remembers answers: {new_ms:.2f} ms for new inputs, {again_ms:.2f} ms for "
-        "repeated ones."
+    medians = (
+        f"{float(np.median(new)):.2f} ms for new inputs, {float(np.median(again)):.2f} ms for the "
+        "same again"
+    )
+    if median_bounds(ratios)[0] > CACHED_RATIO:
+        return Finding(f"the backend remembers answers: {medians}.", certain=True)
+    return Finding(
+        f"whether the backend remembers answers cannot be judged on this busy machine: {medians}, "
+        "with a spread that chance explains.",
+        certain=False,
     )
 
 
@@ -162,17 +190,19 @@ def other_masks(
     )
 
 
-def throughput_falls(median_ms_by_batch: Mapping[int, float]) -> dict[int, str]:
-    """Batch sizes at which an image takes over 5 % longer than at the batch size before."""
-    batches = sorted(median_ms_by_batch)
+def throughput_falls(latency_ms_by_batch: Mapping[int, Array]) -> dict[int, str]:
+    """Batch sizes at which an image takes over 5 % longer than at the batch size before.
+
+    By the intervals of the medians: queries whose spread explains the difference say nothing.
+    """
     found = {}
-    for smaller, larger in pairwise(batches):
-        before = median_ms_by_batch[smaller] / smaller
-        after = median_ms_by_batch[larger] / larger
-        if after > (1 + GROWTH_TOLERANCE) * before:
+    for smaller, larger in pairwise(sorted(latency_ms_by_batch)):
+        before, after = (latency_ms_by_batch[batch] / batch for batch in (smaller, larger))
+        most, least = median_bounds(before)[1], median_bounds(after)[0]
+        if least > (1 + GROWTH_TOLERANCE) * most:
             found[larger] = (
-                f"an image takes {after:.2f} ms at batch size {larger}, "
-                f"{before:.2f} ms at {smaller}: throughput falls."
+                f"an image takes {np.median(after):.2f} ms at batch size {larger}, "
+                f"{np.median(before):.2f} ms at {smaller}: throughput falls."
             )
     return found
 

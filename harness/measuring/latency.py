@@ -14,8 +14,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from backends.contract import Array, Network, Plan
+from backends.contract import Array, Network
 from backends.errors import BackendError, Unsupported, is_out_of_memory
+from backends.plans import Plan
 from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
@@ -56,6 +57,7 @@ class Measurement:
     doubts: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
     latency_ns: Array | None = None
+    window_ns: tuple[int, int] | None = None
     steady: bool | None = None
     compile_ns: int | None = None
     first_call_ns: int | None = None
@@ -166,15 +168,16 @@ def _measure(
     median_ms = float(np.median(timed.latency_ns)) / NS_PER_MS
     peak = (setting.peaks or {}).get(what["plan"])
     wrong = [
-        hidden,
         compiled,
-        gates.remembered(timed.latency_ns),
         gates.faster_than_the_device(setting.flops, batch, median_ms, peak),
         _kept_masks(network, inputs, timed, what),
     ]
     remark = gates.faster_than_products(setting.flops, batch, median_ms, peak)
-    reasons = tuple(reason for reason in wrong if reason)
+    findings = [one for one in (hidden, gates.remembered(timed.latency_ns)) if one]
+    reasons = tuple(one.sentence for one in findings if one.certain)
+    reasons += tuple(reason for reason in wrong if reason)
     doubts = [load.sentence(), quota.sentence(), None if steady else _not_steady(profile)]
+    doubts += [one.sentence for one in findings if not one.certain]
     return Measurement(
         **what,
         status="invalid" if reasons else "ok",
@@ -182,6 +185,7 @@ def _measure(
         doubts=tuple(doubt for doubt in doubts if doubt),
         remarks=(remark,) if remark else (),
         latency_ns=timed.latency_ns,
+        window_ns=timed.window_ns,
         steady=steady,
         compile_ns=compile_ns,
         first_call_ns=first_call_ns,

@@ -12,24 +12,27 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from math import ceil
 from tempfile import TemporaryFile
+from time import monotonic_ns
 from types import TracebackType
 from typing import Any
 
 from backends.contract import Bytes
 
 # Bits of nvmlClocksEventReasons that slow a GPU down against its own wish. Idling, fixed
-# application clocks and synchronised boost (0x1, 0x2, 0x10) are no throttling.
-THROTTLE_REASONS = {
-    0x4: "power cap",
+# application clocks and synchronised boost (0x1, 0x2, 0x10) are not throttling.
+FAULTS = {
     0x8: "hardware slowdown",
     0x20: "software thermal slowdown",
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
+# The card working as it was sold: under load most cards are at their power cap all the time.
+POWER_CAP = {0x4: "power cap"}
+THROTTLE_REASONS = POWER_CAP | FAULTS
 PERIOD_S = 0.2
 
 
@@ -39,8 +42,12 @@ class NoNvml(Exception):
 
 @dataclass(frozen=True, kw_only=True)
 class GpuSample:
-    """One look at a GPU. `processes` are the ids that the driver lists as computing on it."""
+    """One look at a GPU, at a time of the host's monotonic clock.
 
+    `processes` are the ids that the driver lists as computing on it.
+    """
+
+    time_ns: int
     clock_mhz: int
     temperature_c: int
     power_w: float
@@ -53,9 +60,7 @@ def load_nvml() -> Any:
     try:
         import pynvml  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise NoNvml(
-            "GPU state is unknown: pip install 'fetalbench[gpu]' brings nvidia-ml-py."
-        ) from None
+        raise NoNvml("GPU state is unknown: pip install nvidia-ml-py.") from None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -182,6 +187,7 @@ def sample(nvml: Any, handle: Any) -> GpuSample:
     try:
         bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
         return GpuSample(
+            time_ns=monotonic_ns(),
             clock_mhz=nvml.nvmlDeviceGetClockInfo(handle, nvml.NVML_CLOCK_SM),
             temperature_c=nvml.nvmlDeviceGetTemperature(handle, nvml.NVML_TEMPERATURE_GPU),
             power_w=nvml.nvmlDeviceGetPowerUsage(handle) / 1000,
@@ -192,23 +198,57 @@ def sample(nvml: Any, handle: Any) -> GpuSample:
         raise NoNvml(f"GPU state is unknown: the driver does not tell it ({error}).") from None
 
 
-def judge(samples: Sequence[GpuSample], pid: int) -> list[str]:
-    """Reasons why figures taken meanwhile are invalid: throttled or shared.
+def within(samples: Sequence[GpuSample], window_ns: tuple[int, int]) -> list[GpuSample]:
+    """The samples of a timed window, and the last before it.
 
-    Where the driver lists one process and it is not ours, its ids are those of another namespace
+    A window may be shorter than the time between two samples. What came before it was the same
+    work, warming up; what comes after is an idle GPU and would hide what the window saw.
+    """
+    start, stop = window_ns
+    before = [one for one in samples if one.time_ns < start]
+    return [*before[-1:], *(one for one in samples if start <= one.time_ns <= stop)]
+
+
+def judge(samples: Sequence[GpuSample], pid: int) -> list[str]:
+    """Reasons why figures taken meanwhile are invalid: slowed down by a fault, or shared.
+
+    If the driver lists one process and it is not ours, its ids are those of another namespace
     and it may be us; two or more are never all ours.
     """
     reasons = []
-    throttled = sorted({name for one in samples for name in one.throttled_by})
-    if throttled:
-        share = sum(bool(one.throttled_by) for one in samples) / len(samples)
-        reasons.append(f"the GPU was throttled ({', '.join(throttled)}) {share:.0%} of the time.")
+    if share := _share(samples, FAULTS.values()):
+        named = sorted({n for one in samples for n in one.throttled_by if n in FAULTS.values()})
+        reasons.append(f"the GPU was throttled ({', '.join(named)}) {share:.0%} of the time.")
     for one in samples:
         others = [process for process in one.processes if process != pid]
         if len(others) > (0 if pid in one.processes else 1):
             reasons.append(f"the GPU was shared with {len(others)} other process(es).")
             break
     return reasons
+
+
+def power_capped(samples: Sequence[GpuSample]) -> list[str]:
+    """A doubt with its share and clocks, if the card ran at its power limit."""
+    if not (share := _share(samples, POWER_CAP.values())):
+        return []
+    clocks = [one.clock_mhz for one in samples]
+    return [
+        f"the GPU was at its power cap {share:.0%} of the time "
+        f"({min(clocks)}–{max(clocks)} MHz): another card's limit may be another."
+    ]
+
+
+def _share(samples: Sequence[GpuSample], names: Collection[str]) -> float:
+    return sum(not set(names).isdisjoint(one.throttled_by) for one in samples) / len(samples)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GpuState:
+    """Sentences for a measurement: why it is invalid, why not published, and what else was seen."""
+
+    reasons: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 class Watch:
@@ -250,25 +290,23 @@ class Watch:
             self.samples = [parse_sample(line) for line in lines if "reason" not in line]
             self.reason = next((line["reason"] for line in lines if "reason" in line), None)
 
-    def remarks(self) -> list[str]:
-        """What the GPU did meanwhile, in one sentence."""
-        if not self.samples:
-            return []
-        clocks = [one.clock_mhz for one in self.samples]
-        warmest = max(one.temperature_c for one in self.samples)
-        power = max(one.power_w for one in self.samples)
-        return [
-            f"GPU over {len(self.samples)} samples: {min(clocks)}–{max(clocks)} MHz, "
-            f"at most {warmest} °C and {power:.0f} W."
-        ]
-
-    def doubts(self) -> list[str]:
-        """Why it is not known whether the GPU was quiet."""
-        return [] if self.samples else [self.reason or "no sample of the GPU's state was taken."]
-
-    def reasons(self) -> list[str]:
-        """Why figures taken meanwhile are invalid."""
-        return judge(self.samples, os.getpid()) if self.samples else []
+    def judged(self, window_ns: tuple[int, int] | None) -> GpuState:
+        """What the GPU did while something was timed; None: nothing was, all samples count."""
+        seen = self.samples if window_ns is None else within(self.samples, window_ns)
+        if not seen:
+            # What nobody watched is not known to be quiet, hence not published.
+            return GpuState(doubts=(self.reason or "no sample of the GPU's state was taken.",))
+        clocks = [one.clock_mhz for one in seen]
+        warmest = max(one.temperature_c for one in seen)
+        power = max(one.power_w for one in seen)
+        return GpuState(
+            reasons=tuple(judge(seen, os.getpid())),
+            doubts=tuple(power_capped(seen)),
+            remarks=(
+                f"GPU over {len(seen)} samples: {min(clocks)}–{max(clocks)} MHz, "
+                f"at most {warmest} °C and {power:.0f} W.",
+            ),
+        )
 
 
 def parse_sample(line: dict[str, Any]) -> GpuSample:

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from time import perf_counter, process_time
+from statistics import median
+from time import process_time
 
 import numpy as np
 
 from backends.contract import Backend
-from backends.errors import Unsupported
+from backends.errors import Unsupported, is_out_of_memory
 from harness.measuring.machine import cores
 
 SIZE = 1024
-REPEATS = 8
+# A product of two 8192×8192 matrices takes a tensor core of an H100 1.4 ms; its launch takes 20 µs,
+# which is ten times as long as the product of two 1024×1024 matrices.
+PRODUCT_SIZES = {"cpu": SIZE, "cuda": 8192}
+PRODUCTS = 8
+ROUNDS = 5
+# A processor without a precision emulates it, hundreds of times slower: one product says so.
+EMULATED_S = 0.5
 TRIES = 3
 
 
@@ -32,13 +39,16 @@ def multiplies_in_tf32(backend: Backend, plan: str) -> bool:
 def peak_flops(backend: Backend, plans: Sequence[str], device: str) -> dict[str, float]:
     """Measured peak of matrix products, FLOP/s by plan.
 
-    By the backend where it offers them, in the plan's own precision; on a CPU by NumPy in float32
+    By the backend if it offers them, in the plan's own precision; on a CPU by NumPy in float32
     too, and the greater counts: a framework may emulate a precision that a runtime does not. Plans
     for which neither holds are left out.
     """
     peaks = {}
     for plan in plans:
-        found = [_peak_by_backend(backend, plan), peak_by_numpy() if device == "cpu" else None]
+        found = [
+            _peak_by_backend(backend, plan, PRODUCT_SIZES[device]),
+            peak_by_numpy() if device == "cpu" else None,
+        ]
         known = [peak for peak in found if peak is not None]
         if known:
             peaks[plan] = max(known)
@@ -46,28 +56,26 @@ def peak_flops(backend: Backend, plans: Sequence[str], device: str) -> dict[str,
 
 
 @cache
-def _peak_by_backend(backend: Backend, plan: str) -> float | None:
-    """From the difference between many products and one, which leaves transfers out.
+def _peak_by_backend(backend: Backend, plan: str, size: int) -> float | None:
+    """The median over several rounds of products, each large enough to hide its launch.
 
-    Once a process: networks that share it share the device's peak.
+    Once a process: networks that share it share the device's peak. If the matrices do not fit, half
+    the size is tried.
     """
-    random = np.random.default_rng(0)
-    left = random.standard_normal((SIZE, SIZE), np.float32)
-    # Orthogonal, so that repeated products neither overflow nor vanish.
-    right = np.linalg.qr(random.standard_normal((SIZE, SIZE)))[0].astype(np.float32)
-
-    def seconds(repeats: int) -> float:
-        start = perf_counter()
-        backend.multiply(left, right, plan=plan, repeats=repeats)
-        return perf_counter() - start
-
     try:
-        # The first of each may compile and is never the least.
-        fewest = min(seconds(1) for _ in range(1 + TRIES))
-        most = min(seconds(1 + REPEATS) for _ in range(1 + TRIES))
+        once = backend.product_seconds(size, plan=plan, products=1)
+        if once > EMULATED_S:
+            return 2 * size**3 / once
+        seconds = [
+            backend.product_seconds(size, plan=plan, products=PRODUCTS) for _ in range(ROUNDS)
+        ]
     except Unsupported:
         return None
-    return REPEATS * 2 * SIZE**3 / max(most - fewest, 1e-9)
+    except Exception as error:
+        if not is_out_of_memory(error) or size <= SIZE:
+            raise
+        return _peak_by_backend(backend, plan, size // 2)
+    return PRODUCTS * 2 * size**3 / median(seconds)
 
 
 @cache

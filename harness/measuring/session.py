@@ -11,10 +11,9 @@ from backends.contract import (
     Array,
     Backend,
     Network,
-    Plan,
 )
 from backends.errors import Unsupported
-from harness.errors import UsageError
+from backends.plans import Plan, require
 from harness.measuring import nvml
 from harness.measuring.cost import count
 from harness.measuring.latency import Measurement, Quantity, Setting, measure
@@ -104,11 +103,12 @@ def _watched(
         found = measure(network, images, plan=plan, quantity=quantity, batch=batch, setting=setting)
     if watch is None:
         return found
+    state = watch.judged(found.window_ns)
     if found.status == "ok":
-        reasons = (*watch.reasons(), *_other_arithmetic(backend, plan))
+        reasons = (*state.reasons, *_other_arithmetic(backend, plan))
         found = replace(found, status="invalid" if reasons else "ok", reasons=reasons)
-    remarks = (*found.remarks, *watch.remarks())
-    return replace(found, doubts=(*found.doubts, *watch.doubts()), remarks=remarks)
+    remarks = (*found.remarks, *state.remarks)
+    return replace(found, doubts=(*found.doubts, *state.doubts), remarks=remarks)
 
 
 def _other_arithmetic(backend: Backend, plan: Plan) -> tuple[str, ...]:
@@ -131,15 +131,12 @@ def default_plan(backend: Backend, device: str) -> Plan:
 
 
 def find_plans(backend: Backend, keys: Sequence[str], device: str) -> list[Plan]:
-    """Plans by key, in that order; none means the default. Raises `UsageError`.
+    """Plans by key, in that order; none means the default. Raises `BackendError`.
 
     A plan that the device lacks is among them: measuring it is `unsupported`.
     """
-    known = {plan.key: plan for plan in backend.capabilities.plans}
-    for key in keys:
-        if key not in known:
-            raise UsageError(f"{backend.title} has no plan {key!r}: known are {', '.join(known)}.")
-    return [known[key] for key in keys] or [default_plan(backend, device)]
+    offered = backend.capabilities.plans
+    return [require(key, offered) for key in keys] or [default_plan(backend, device)]
 
 
 def _flops(network: Network) -> int | None:

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.stats import beta
 
 from backends.contract import Array, Inference
-from harness.errors import UsageError
+from harness.errors import unknown
 from harness.statistics.percentiles import early_stopping
 
 NS_PER_MS = 1e6
@@ -102,7 +102,7 @@ class Clock:
 def preset(name: str) -> Preset:
     """The preset of that name. Raises `UsageError`."""
     if name not in PRESETS:
-        raise UsageError(f"unknown preset {name!r}: known are {', '.join(PRESETS)}.")
+        raise unknown("preset", name, PRESETS)
     return PRESETS[name]
 
 

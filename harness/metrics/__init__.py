@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from harness.metrics.aggregation import (
+    Quartiles,
+    check_values,
+    counted,
+    quartiles,
     stack_means,
     subject_means,
     summarise,
@@ -14,6 +18,7 @@ from harness.metrics.slices import (
     NO_PREDICTION,
     TOLERANCE_MM,
     SliceScores,
+    coarse_tolerance,
     score_slices,
     slice_scores,
 )
@@ -23,8 +28,13 @@ __all__ = [
     "NO_PREDICTION",
     "TOLERANCE_MM",
     "Metric",
+    "Quartiles",
     "SliceScores",
+    "check_values",
+    "coarse_tolerance",
+    "counted",
     "metric_named",
+    "quartiles",
     "score_slices",
     "slice_scores",
     "stack_means",

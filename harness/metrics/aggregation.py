@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import pandas as pd
 
 from harness.errors import DataError
-from harness.metrics.catalogue import Over
+from harness.metrics.catalogue import METRICS, Metric, Over, metric_named
 from harness.records.schema import SetScores
+
+ROUNDING = 1e-9
 
 
 def with_brain(slices: pd.DataFrame) -> pd.DataFrame:
@@ -14,12 +19,55 @@ def with_brain(slices: pd.DataFrame) -> pd.DataFrame:
     return slices[slices["brain_pixels"] > 0]
 
 
+def counted(slices: pd.DataFrame, over: Over) -> pd.DataFrame:
+    """The rows that a mean takes: see `harness.metrics.catalogue.Over`."""
+    if over == "all":
+        return slices
+    brain = slices["brain_pixels"] > 0
+    # A slice without a prediction, −1, is an alarm too: a failure must never raise a mean.
+    return slices[brain if over == "brain" else brain | (slices["predicted_pixels"] != 0)]
+
+
+def check_values(slices: pd.DataFrame, metric: Metric) -> None:
+    """DataError unless each value is possible: a fraction in 0–1, a distance not negative, or NaN.
+
+    The message names the first slice that is not.
+    """
+    values = slices[metric.name].to_numpy(dtype=np.float64)
+    most = 1 + ROUNDING if metric.higher_is_better else np.finfo(np.float64).max
+    wrong = ~np.isnan(values) & ~((values >= 0) & (values <= most))
+    if wrong.any():
+        row = slices.iloc[int(wrong.argmax())]
+        kind = "a fraction from 0 to 1" if metric.higher_is_better else "a finite distance in mm"
+        raise DataError(
+            f"{metric.title} of slice {row['slice']} of {row['stack']} is {row[metric.name]:g}, "
+            f"which is not {kind}; evaluate again"
+        )
+
+
+@dataclass(frozen=True)
+class Quartiles:
+    """Median and quartiles in the metric's unit: what one outlier does not move."""
+
+    median: float
+    low: float
+    high: float
+
+
+def quartiles(values: pd.Series) -> Quartiles:
+    """Median, 25 % and 75 % of slices' or subjects' values; a NaN makes all three NaN."""
+    low, median, high = np.quantile(values.to_numpy(dtype=np.float64), [0.25, 0.5, 0.75])
+    return Quartiles(float(median), float(low), float(high))
+
+
 def stack_means(slices: pd.DataFrame, metric: str, *, over: Over = "brain") -> pd.Series:
     """Mean of `metric` over the slices of each stack; index (subject, stack).
 
-    DataError where a value is missing: a failed slice must carry its worst value.
+    DataError if a value is missing, since a failed slice must carry its worst value, or impossible.
     """
-    rows = with_brain(slices) if over == "brain" else slices
+    rows = counted(slices, over)
+    if metric in METRICS:
+        check_values(rows, metric_named(metric))
     if rows[metric].isna().any():
         raise DataError(
             f"{int(rows[metric].isna().sum())} slices have no {metric}; "

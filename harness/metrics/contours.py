@@ -17,6 +17,9 @@ from scipy.spatial import KDTree
 Spacing = tuple[float, float]
 """Pixel size in mm, (y, x)."""
 
+TIE = 1e-9
+"""Shares of a contour closer than this are equal: float64 sums of some thousand lengths"""
+
 
 @dataclass(frozen=True)
 class Contours:
@@ -112,5 +115,6 @@ def _percentile(
 ) -> float:
     """Least distance that holds `percent` of the contour's length."""
     share = np.cumsum(lengths) / lengths.sum()
-    index = int(np.searchsorted(share, percent / 100.0))
+    # A share of exactly the percentile is reached, whichever way its sum was rounded.
+    index = int(np.searchsorted(share, percent / 100.0 - TIE))
     return float(distances[min(index, len(distances) - 1)])

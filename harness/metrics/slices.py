@@ -118,6 +118,23 @@ def _check(
         raise DataError(f"the pixel spacing (y, x) must be two lengths in mm, not {spacing_mm}")
 
 
+def coarse_tolerance(spacings_mm: Iterable[Spacing], tolerance_mm: float) -> str | None:
+    """Why NSD at this tolerance cannot be what it says on these pixels (y, x), or None if it can.
+
+    Contour elements lie on the grid of pixels, so that two of them are less than a pixel apart only
+    if they coincide: below the spacing NSD equals NSD at 0 and measures the grid.
+    """
+    sizes = [max(spacing) for spacing in spacings_mm]
+    coarse = [size for size in sizes if size > tolerance_mm]
+    if not coarse:
+        return None
+    return (
+        f"NSD's tolerance of {tolerance_mm:g} mm is below the pixel spacing of {len(coarse)} of "
+        f"{len(sizes)} slices (up to {max(coarse):.3g} mm): there it counts only contours that "
+        "coincide; choose a tolerance of at least one pixel"
+    )
+
+
 def as_mask(prediction: NDArray[np.generic] | None) -> NDArray[np.bool_] | None:
     """A mask (h, w) of 0 and 1 in any type as bool; None where it is None or not finite."""
     if prediction is None or prediction.dtype == np.bool_:
@@ -154,7 +171,8 @@ def score_slices(
             scores.append(asdict(slice_scores(mask, as_mask(prediction), spacing_mm, tolerance_mm)))
     except ValueError as error:
         raise DataError(f"each of the {len(rows)} slices needs one mask of each kind") from error
-    keys = rows[["set", "subject", "stack", "slice"]].reset_index(drop=True)
+    kept = ["set", "subject", "stack", "slice", "spacing_y_mm", "spacing_x_mm"]
+    keys = rows[kept].reset_index(drop=True)
     columns = list(SliceScores.__dataclass_fields__)
     table = pd.DataFrame(scores, columns=columns)
     fractions = [c for c in columns if c not in ("case", "brain_pixels", "predicted_pixels")]

@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import UsageError
+from harness.records.schema import Training
 from harness.records.store import StoredRecord
 
 # Alone in its framework: no network is missing there because it was not run.
@@ -133,6 +134,30 @@ def declared_backends(stored: Sequence[StoredRecord]) -> dict[str, list[str]]:
     for backend, networks in declared(stored).items():
         for network in networks:
             found.setdefault(network, []).append(backend)
+    return found
+
+
+def trainings(
+    stored: Sequence[StoredRecord], name: Callable[[str], str] = str
+) -> dict[str, dict[str, Training]]:
+    """How each network was trained, by backend and network (as `name` calls it).
+
+    Of several seeds the first that has scores: they follow one protocol.
+    """
+    found: dict[str, dict[str, Training]] = {}
+    for item in sorted(stored, key=lambda item: (*_cell(item), item.record.key.seed)):
+        training, key = item.record.training, item.record.key
+        if training is not None and is_scored(item):
+            found.setdefault(key.backend, {}).setdefault(name(key.network), training)
+    return found
+
+
+def trainings_by_network(stored: Sequence[StoredRecord]) -> dict[str, dict[str, Training]]:
+    """`trainings`, the other way round: by network and backend."""
+    found: dict[str, dict[str, Training]] = {}
+    for backend, networks in trainings(stored).items():
+        for network, training in networks.items():
+            found.setdefault(network, {})[backend] = training
     return found
 
 

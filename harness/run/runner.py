@@ -17,7 +17,7 @@ from harness.errors import (
     EXIT_SOME_CELLS_FAILED,
     EnvironmentFault,
 )
-from harness.jobs.environment import gpu_present, planned_device
+from harness.jobs.environment import DeviceChoice, gpu_present, planned_device
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
 from harness.jobs.recording import NO_DEVICE, make_record
 from harness.measuring.entries import missing_parts
@@ -98,7 +98,7 @@ class Summary:
         return EXIT_SOME_CELLS_FAILED if failed or self.measurements else EXIT_OK
 
 
-def choose_device(choice: str, protocol: Protocol) -> Literal["cpu", "cuda"]:
+def choose_device(choice: DeviceChoice, protocol: Protocol) -> Literal["cpu", "cuda"]:
     """Resolve `auto`. Raises `EnvironmentFault` where the protocol needs a GPU and none is here."""
     device = planned_device(choice)
     if choice == "cuda" and not gpu_present():

@@ -4,32 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
 
 from harness.errors import DataError, UsageError
+from harness.metrics import check_values, coarse_tolerance, quartiles
 from harness.metrics.catalogue import Metric, Over, metric_named
 from harness.statistics.intervals import mean_interval
-from harness.statistics.multiplicity import DesignLimit, design_limit, holm
-from harness.statistics.paired import (
-    PairedT,
-    Permutation,
-    paired_t,
-    sign_flip,
-    why_undefined,
-    wilcoxon,
-)
-from harness.statistics.pairing import PairedScores, over_seeds, pair_scores
-from harness.statistics.paper import PAPER_SETS, paper_test
-from harness.statistics.ranks import ranking, tiers
+from harness.statistics.multiplicity import DesignLimit, design_limit
+from harness.statistics.pairing import PairedScores, over_seeds, pair_scores, scores_of
+from harness.statistics.pairs import PaperSlices, Terms, compare_pairs
+from harness.statistics.paper import PAPER_SETS
+from harness.statistics.ranks import rank_bounds, ranking, tiers
 from harness.statistics.results import Between, Comparison, Family, Pair, Standing
 from harness.statistics.spread import FEW_SEEDS, seed_spread
-from harness.statistics.verdicts import inside_margin, sentence, verdict_of
+from harness.statistics.verdicts import Training
 
-_PaperSlices = tuple[str, dict[str, np.ndarray]]
-"""The metric of the paper's test, and each contestant's scores (slices,)"""
+Trainings = Mapping[str, Mapping[str, Training]]
+"""How long each contestant was trained, by family (backend) and contestant (network)"""
 
 
 def compare(
@@ -42,30 +35,64 @@ def compare(
     alpha: float = 0.05,
     margin: float | None = None,
     contestants: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+    trainings: Trainings | None = None,
+    nsd_tolerance_mm: float | None = None,
     seed: int = 0,
 ) -> Comparison:
     """Compare all pairs on one metric and set; one family per backend.
 
     `slices` has the columns of slices.parquet and network, backend, seed, of one data set and
-    protocol. `over` is "brain" (slices with brain in the reference) or "all", by default as the
+    protocol. `over` says which slices count (`harness.metrics.catalogue.Over`), by default as the
     metric is meant; `margin` the half-width of equivalence in the metric's unit, by default half a
     point, for HD95 none. `contestants` declares the families, each one by its name or all alike:
-    those without a record are undefined and still count. `between="backend"` compares the
-    frameworks within each network instead. Intervals have the level 1 − alpha. The same frame and
-    seed give the same answer. UsageError for an unknown metric or set, DataError where the records
-    do not belong together.
+    those without a record are undefined and still count. `trainings` says how long each was
+    trained: a pair whose trainings differ is undecided. `nsd_tolerance_mm` is the protocol's: below
+    the pixel spacing NSD carries a note. `between="backend"` compares the frameworks within each
+    network instead. Intervals have the level 1 − alpha. The same frame and seed give
+    the same answer. UsageError for an unknown metric or set or a margin out of bounds, DataError
+    if the records do not belong together or hold impossible scores.
     """
     chosen = metric_named(metric)
     chosen = chosen if margin is None else replace(chosen, margin=margin)
-    _check(slices, metric, set, alpha, chosen.margin)
+    _check(slices, chosen, set, over or chosen.over, alpha)
     within = "backend" if between == "network" else "network"
-    settings = _Settings(chosen, set, over or chosen.over, between, alpha, contestants, seed)
+    settings = _Settings(
+        chosen,
+        set,
+        over or chosen.over,
+        between,
+        alpha,
+        contestants,
+        trainings or {},
+        nsd_tolerance_mm,
+        seed,
+    )
     own = slices[slices["set"] == set]
     families = tuple(
         _family(str(name), slices[slices[within] == name], settings)
         for name in sorted(own[within].unique())
     )
     return Comparison(metric, set, settings.over, between, alpha, chosen.margin, families)
+
+
+LEAST_POINTS = 0.05
+SPACING = ["spacing_y_mm", "spacing_x_mm"]
+
+
+def margin_in_unit(margin: float | None, metric: str) -> float | None:
+    """A margin as a user writes it, in points and for distances in mm, in the metric's own unit.
+
+    UsageError for a margin that is finer than any test set can tell: it was meant as a fraction.
+    """
+    chosen = metric_named(metric)
+    if margin is None or not chosen.higher_is_better:
+        return margin
+    if 0 < margin < LEAST_POINTS:
+        raise UsageError(
+            f"a margin of {margin:g} is in points of {chosen.title} and less than the "
+            f"{LEAST_POINTS:g} that a test set can tell; half a point is 0.5"
+        )
+    return margin / 100
 
 
 @dataclass(frozen=True)
@@ -76,6 +103,8 @@ class _Settings:
     between: Between
     alpha: float
     contestants: Sequence[str] | Mapping[str, Sequence[str]] | None
+    trainings: Trainings
+    nsd_tolerance_mm: float | None
     seed: int
 
     def declared(self, within: str) -> Sequence[str]:
@@ -90,11 +119,10 @@ class _Settings:
         return 1 - self.alpha
 
 
-def _check(
-    slices: pd.DataFrame, metric: str, set_name: str, alpha: float, margin: float | None
-) -> None:
+def _check(slices: pd.DataFrame, metric: Metric, set_name: str, over: Over, alpha: float) -> None:
     needed = {"network", "backend", "seed", "set", "subject", "stack", "slice", "brain_pixels"}
-    missing = sorted((needed | {metric}) - {str(column) for column in slices.columns})
+    needed |= {metric.name, *(["predicted_pixels"] if over == "alarms" else [])}
+    missing = sorted(needed - {str(column) for column in slices.columns})
     if missing:
         raise DataError(f"the table of slices lacks {', '.join(missing)}; evaluate again")
     sets = sorted(slices["set"].unique())
@@ -104,63 +132,87 @@ def _check(
         )
     if not 0 < alpha < 1:
         raise UsageError(f"alpha must lie between 0 and 1, not {alpha}")
-    if margin is not None and not margin > 0:
-        raise UsageError(f"the margin of equivalence must be positive, not {margin}")
+    margin = metric.margin
+    if margin is not None and not 0 < margin <= metric.largest_margin:
+        raise UsageError(
+            f"the margin of equivalence in {metric.title} must be more than 0 and at most "
+            f"{metric.text(metric.largest_margin)}, not {metric.text(margin)}"
+        )
+    check_values(slices, metric)
 
 
 def _family(within: str, rows: pd.DataFrame, settings: _Settings) -> Family:
     own = rows[rows["set"] == settings.set]
-    scores = pair_scores(own, settings.between, settings.metric, settings.over)
-    by_subject = scores.by_subject()
-    means = over_seeds(by_subject)
-    names = sorted({*map(str, means.columns), *settings.declared(within)})
+    paired = pair_scores(own, settings.between, settings.metric, settings.over)
+    by_subject = paired.by_subject()
+    scores = scores_of(by_subject)
+    names = sorted({*scores, *settings.declared(within)})
     size = len(names) * (len(names) - 1) // 2
-    design = design_limit(len(means), size, settings.alpha)
-    pairs = _pairs(names, means, _paper_slices(rows, settings), design, settings)
-    standings, stability, agreement = _standings(by_subject, pairs, scores, settings)
+    design = design_limit(len(by_subject), size, settings.alpha)
+    terms = Terms(settings.metric, design, settings.trainings.get(within, {}), settings.seed)
+    pairs = compare_pairs(names, scores, _paper_slices(rows, settings), terms)
+    standings, stability, agreement = _standings(by_subject, pairs, paired, settings)
+    by_brain = _order_by_brain(own, settings)
     return Family(
         within=within,
-        subjects=len(means),
+        subjects=len(by_subject),
         design=design,
         standings=standings,
         pairs=tuple(pairs),
         rank_stability=stability,
         rank_agreement=agreement,
-        notes=tuple(_notes(own, scores, standings, names, design, settings)),
+        by_brain=by_brain,
+        notes=tuple(_notes(own, paired, standings, names, design, settings, by_brain)),
     )
+
+
+def _order_by_brain(own: pd.DataFrame, settings: _Settings) -> tuple[tuple[str, float], ...]:
+    """The other ranking: over slices with brain alone, best first, without the false alarms."""
+    if settings.over != "alarms":
+        return ()
+    means = pair_scores(own, settings.between, settings.metric, "brain").by_subject()
+    mean = over_seeds(means).mean().sort_index()
+    ordered = mean.sort_values(ascending=not settings.metric.higher_is_better, kind="stable")
+    return tuple((str(name), float(value)) for name, value in ordered.items())
 
 
 def _standings(
-    by_subject: pd.DataFrame, pairs: list[Pair], scores: PairedScores, settings: _Settings
+    by_subject: pd.DataFrame, pairs: list[Pair], paired: PairedScores, settings: _Settings
 ) -> tuple[tuple[Standing, ...], float | None, float | None]:
     """Standings from best to worst, the ranking's stability, and its agreement with mean ranks."""
     means = over_seeds(by_subject)
-    values = means.to_numpy(dtype=np.float64)
     names = [str(name) for name in means.columns]
-    ranks = ranking(values, higher_is_better=settings.metric.higher_is_better, seed=settings.seed)
-    order = sorted(range(len(names)), key=lambda index: (ranks.rank[index], names[index]))
-    separated = {
-        frozenset((pair.a, pair.b)) for pair in pairs if pair.verdict in ("better", "worse")
-    }
-    shared = tiers([names[index] for index in order], separated)
-    standings = tuple(
-        Standing(
-            name=names[index],
-            mean=float(values[:, index].mean()),
-            interval=mean_interval(values[:, index], level=settings.level, seed=settings.seed),
-            rank=int(ranks.rank[index]),
-            rank_low=int(ranks.low[index]),
-            rank_high=int(ranks.high[index]),
-            first_probability=float(ranks.first[index]),
-            rank_chances=tuple(map(float, ranks.chances[index])),
-            rank_by_ranks=int(ranks.by_ranks[index]),
-            tiers=shared[names[index]],
-            seeds=seed_spread(by_subject.loc[:, [names[index]]]),
-            imputed_slices=scores.imputed.get(names[index], 0),
-        )
-        for index in order
+    ranks = ranking(
+        list(scores_of(by_subject).values()),
+        higher_is_better=settings.metric.higher_is_better,
+        seed=settings.seed,
     )
-    return standings, ranks.stability, ranks.agreement
+    order = sorted(range(len(names)), key=lambda index: (ranks.rank[index], names[index]))
+    ahead = [p.ordered for p in pairs if p.ordered]
+    shared = tiers([names[index] for index in order], {frozenset(each) for each in ahead})
+    bounds = rank_bounds(names, ahead)
+    standings = []
+    for index in order:
+        name = names[index]
+        values = means[name].to_numpy(dtype=np.float64)
+        standings.append(
+            Standing(
+                name=name,
+                mean=float(values.mean()),
+                interval=mean_interval(values, level=settings.level, seed=settings.seed),
+                quartiles=quartiles(means[name]),
+                rank=int(ranks.rank[index]),
+                rank_low=bounds[name][0],
+                rank_high=bounds[name][1],
+                first_probability=float(ranks.first[index]),
+                rank_chances=tuple(map(float, ranks.chances[index])),
+                rank_by_ranks=int(ranks.by_ranks[index]),
+                tiers=shared[name],
+                seeds=seed_spread(by_subject.loc[:, [name]]),
+                imputed_slices=paired.imputed.get(name, 0),
+            )
+        )
+    return tuple(standings), ranks.stability, ranks.agreement
 
 
 def _notes(
@@ -170,6 +222,7 @@ def _notes(
     names: list[str],
     design: DesignLimit,
     settings: _Settings,
+    by_brain: Sequence[tuple[str, float]],
 ) -> list[str]:
     """What a reader must know of a family beside its numbers."""
     notes = [design.sentence] if design.sentence and design.family_size else []
@@ -186,10 +239,20 @@ def _notes(
     without = own["subject"].nunique() - design.subjects
     if without:
         notes.append(f"{without} subjects have no slice with brain and no part in these means")
+    tolerance = settings.nsd_tolerance_mm
+    if settings.metric.name == "nsd" and tolerance and {*SPACING} <= {*own.columns}:
+        sizes = own[SPACING].dropna().itertuples(index=False, name=None)
+        coarse = coarse_tolerance(sizes, tolerance)
+        notes += [coarse] if coarse else []
+    if by_brain and by_brain[0][0] != standings[0].name:
+        notes.append(
+            f"without false alarms, over slices with brain alone, {by_brain[0][0]} would be first "
+            f"and not {standings[0].name}"
+        )
     return notes
 
 
-def _paper_slices(rows: pd.DataFrame, settings: _Settings) -> _PaperSlices:
+def _paper_slices(rows: pd.DataFrame, settings: _Settings) -> PaperSlices:
     """The paper's metric where it has one of that kind, over all slices of both test sets."""
     name = f"paper_{settings.metric.name}"
     metric = metric_named(name) if name in rows.columns else settings.metric
@@ -197,100 +260,3 @@ def _paper_slices(rows: pd.DataFrame, settings: _Settings) -> _PaperSlices:
     scores = over_seeds(pair_scores(both, settings.between, metric, "all").slices)
     columns = scores.to_numpy(dtype=np.float64).T
     return metric.name, dict(zip(map(str, scores.columns), columns, strict=True))
-
-
-@dataclass(frozen=True)
-class _Tests:
-    """Everything of one pair that needs no other pair."""
-
-    a: str
-    b: str
-    undefined: str | None
-    differences: np.ndarray
-    t: PairedT | None = None
-    flip: Permutation | None = None
-    signed_ranks: Permutation | None = None
-
-
-def _tests(a: str, b: str, means: pd.DataFrame, settings: _Settings) -> _Tests:
-    absent = [name for name in (a, b) if name not in means.columns]
-    if absent:
-        return _Tests(a, b, f"there is no record of {' and '.join(absent)}", np.empty(0))
-    differences = means[a].to_numpy(dtype=np.float64) - means[b].to_numpy(dtype=np.float64)
-    undefined = why_undefined(differences)
-    if undefined:
-        return _Tests(a, b, undefined, differences)
-    return _Tests(
-        a,
-        b,
-        None,
-        differences,
-        paired_t(differences, settings.level),
-        sign_flip(differences, settings.seed),
-        wilcoxon(differences, settings.seed),
-    )
-
-
-def _pairs(
-    names: list[str],
-    means: pd.DataFrame,
-    paper: _PaperSlices,
-    design: DesignLimit,
-    settings: _Settings,
-) -> list[Pair]:
-    tests = [_tests(a, b, means, settings) for a, b in combinations(names, 2)]
-    adjusted = zip(
-        holm([each.t.p if each.t else None for each in tests]),
-        holm([each.flip.p if each.flip else None for each in tests]),
-        holm([each.signed_ranks.p if each.signed_ranks else None for each in tests]),
-        strict=True,
-    )
-    return [
-        _pair(each, p_holm, means, paper, design, settings)
-        for each, p_holm in zip(tests, adjusted, strict=True)
-    ]
-
-
-def _pair(
-    tests: _Tests,
-    p_holm: tuple[float | None, float | None, float | None],
-    means: pd.DataFrame,
-    paper: _PaperSlices,
-    design: DesignLimit,
-    settings: _Settings,
-) -> Pair:
-    a, b, metric = tests.a, tests.b, settings.metric
-    mean_a, mean_b = (float(means[n].mean()) if n in means.columns else None for n in (a, b))
-    interval = None
-    if tests.t:
-        interval = mean_interval(tests.differences, level=settings.level, seed=settings.seed)
-    difference = float(tests.differences.mean()) if len(tests.differences) else None
-    detectable, verdict, reason = None, "undefined", tests.undefined or ""
-    if tests.t and p_holm[0] is not None:
-        gain = tests.t.difference if metric.higher_is_better else -tests.t.difference
-        verdict, reason = verdict_of(gain, p_holm[0], interval, metric.margin, design)
-        if design.detectable_dz is not None:
-            detectable = design.detectable_dz * float(tests.differences.std(ddof=1))
-    paper_metric, slices = paper
-    apart = slices[a] - slices[b] if a in slices and b in slices else np.empty(0)
-    return Pair(
-        a=a,
-        b=b,
-        subjects=len(tests.differences),
-        mean_a=mean_a,
-        mean_b=mean_b,
-        difference=difference,
-        interval=interval,
-        t_test=tests.t,
-        t_p_holm=p_holm[0],
-        sign_flip=tests.flip,
-        sign_flip_p_holm=p_holm[1],
-        wilcoxon=tests.signed_ranks,
-        wilcoxon_p_holm=p_holm[2],
-        detectable_difference=detectable,
-        paper=paper_test(apart, paper_metric),
-        verdict=verdict,
-        reason=reason,
-        negligible=inside_margin(interval, metric.margin),
-        sentence=sentence(a, b, metric, difference, interval, verdict, reason, design),
-    )

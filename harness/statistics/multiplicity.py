@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from scipy.special import nctdtr
+from harness.statistics.paired import least_sign_flip_p
+from harness.statistics.power import smallest_detectable_dz
+from harness.statistics.proportions import subjects_to_exclude
 
-from harness.statistics.paired import least_sign_flip_p, t_quantile
-
-POWER = 0.8
+RARE_FAILURES = 0.05
+"""The share of failing subjects that a claim of equivalence must have been able to see"""
 
 
 def holm(p_values: Sequence[float | None], family_size: int | None = None) -> list[float | None]:
@@ -38,7 +38,8 @@ class DesignLimit:
     `least_p` is the smallest p of the sign-flip test, which assumes no distribution; where it times
     the family exceeds alpha, `limited` is true: no result whatever would be significant.
     `detectable_dz` is the effect in standard deviations between subjects that the t-test at the
-    family's first Holm step finds with a power of 80 %.
+    family's first Holm step finds with a power of 80 %. Below `equivalence_subjects` nothing is
+    called equivalent: failures in 5 % of all subjects could have stayed unseen.
     """
 
     subjects: int
@@ -47,33 +48,16 @@ class DesignLimit:
     least_p: float
     limited: bool
     subjects_needed: int
+    equivalence_subjects: int
     detectable_dz: float | None
     sentence: str | None
 
 
-def smallest_detectable_dz(subjects: int, alpha: float, power: float = POWER) -> float | None:
-    """The d_z that a two-sided paired t-test at `alpha` detects with `power`; None below two."""
-    if subjects < 2:
-        return None
-    df = subjects - 1
-    critical = t_quantile(df, 1 - alpha)
-
-    def power_at(effect: float) -> float:
-        # Significance in the wrong direction is left out: it is rarer than alpha / 2, and SciPy
-        # gives NaN there for some large effects.
-        return float(1 - nctdtr(df, effect * np.sqrt(subjects), critical))
-
-    low, high = 0.0, 1.0
-    while power_at(high) < power:  # hundreds of deviations with two subjects and a large family
-        low, high = high, 2 * high
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if power_at(middle) < power else (low, middle)
-    return high
-
-
 def subjects_needed(family_size: int, alpha: float) -> int:
-    """The fewest subjects with which the sign-flip test could reach `alpha` after Holm."""
+    """The fewest subjects with which the sign-flip test could reach `alpha` after Holm.
+
+    For a claim of "p < 0.001" ask with `alpha` 0.001: 17 for 36 comparisons.
+    """
     subjects = 1
     while 2.0 ** (1 - subjects) * family_size > alpha:
         subjects += 1
@@ -102,6 +86,7 @@ def design_limit(subjects: int, family_size: int, alpha: float = 0.05) -> Design
         least_p=least,
         limited=limited,
         subjects_needed=needed,
+        equivalence_subjects=subjects_to_exclude(RARE_FAILURES, alpha),
         detectable_dz=smallest_detectable_dz(subjects, alpha / max(1, family_size)),
         sentence=sentence,
     )

@@ -48,13 +48,42 @@ def least_samples(percentile: float = 0.9, confidence: float = 0.99) -> int:
     return samples
 
 
+def effective_samples(series: Sequence[NDArray[np.number]], percentile: float = 0.9) -> float:
+    """How many independent samples these are worth for a percentile; at most as many as they are.
+
+    `series` holds the samples (n,) of each process in the order of their queries. A query that
+    follows a slow one is itself slow more often than chance: the count is divided by the
+    autocorrelation time of "slower than the percentile" within a process, summed over pairs of lags
+    until the first that is not above the standard error of no correlation (after Geyer 1992).
+    """
+    limit = np.quantile(np.concatenate(list(series)), percentile)
+    over = [(np.asarray(each) > limit) - np.mean(np.asarray(each) > limit) for each in series]
+    total = sum(map(len, over))
+    spread = sum(float(each @ each) for each in over)
+    if spread == 0:
+        return float(total)
+    time = 1.0
+    for lag in range(1, max(map(len, over)) - 1, 2):
+        pair = sum(float(each[: -lag - k] @ each[lag + k :]) for each in over for k in (0, 1))
+        if pair <= spread * np.sqrt(2 / total):
+            break
+        time += 2 * pair / spread
+    return total / max(1.0, time)
+
+
 def early_stopping(
-    samples: Sequence[int] | NDArray[np.number], percentile: float = 0.9, confidence: float = 0.99
+    samples: Sequence[int] | NDArray[np.number],
+    percentile: float = 0.9,
+    confidence: float = 0.99,
+    *,
+    effective: float | None = None,
 ) -> PercentileEstimate:
     """Upper estimate of a percentile of `samples` (n,), in their unit.
 
-    `value` is sorted[n − t]; it is None, with the reason, where there are too few samples.
-    ValueError where percentile or confidence is not inside (0, 1) or a sample is not finite.
+    `value` is sorted[n − t]; it is None, with the reason, if there are too few samples. The rule
+    takes queries as independent; `effective` (of `effective_samples`) is what they are worth if
+    they are not, and t is then as large a share of n as the rule allows for so many. ValueError if
+    percentile or confidence is not inside (0, 1) or a sample is not finite.
     """
     if not (0 < percentile < 1 and 0 < confidence < 1):
         raise ValueError("percentile and confidence must lie between 0 and 1")
@@ -63,9 +92,12 @@ def early_stopping(
     if not np.isfinite(ordered).all():
         raise ValueError("a sample is not finite")
     needed = least_samples(percentile, confidence)
-    if count < needed:
+    worth = count if effective is None else min(count, int(effective))
+    if worth < needed:
         reason = f"p{100 * percentile:g} needs at least {needed} queries, there are {count}"
+        if worth < count:
+            reason += f", worth {worth} independent ones"
         return PercentileEstimate(percentile, confidence, count, None, None, reason)
-    discarded = allowed_overlong(count, percentile, confidence)
+    discarded = allowed_overlong(worth, percentile, confidence) * count // worth
     value = float(ordered[count - discarded])
     return PercentileEstimate(percentile, confidence, count, value, discarded)

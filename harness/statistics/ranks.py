@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.statistics.intervals import resampled_means
+from harness.statistics.hierarchy import resampled_over_seeds
 from harness.statistics.paired import Floats, mid_ranks
 
 RANK_RESAMPLES = 1_000
@@ -18,16 +18,13 @@ RANK_RESAMPLES = 1_000
 class Ranking:
     """Ranks in the order of the columns given; 1 is best.
 
-    `low` and `high` are the 95 % interval of the rank over resampled subjects, `chances` (networks,
-    ranks) the probability of each rank (ties shared), `first` that of rank 1, `stability` the mean
-    Kendall τ between the ranking and the resampled ones. `by_ranks` ranks each subject first and
-    then the mean of these ranks; `agreement` is Kendall's τ between the two ways, a check and not a
-    second result.
+    `chances` (networks, ranks) is the share of resamples with each rank (ties shared), `first` that
+    of rank 1, `stability` the mean Kendall τ between the ranking and the resampled ones. `by_ranks`
+    ranks each subject first and then the mean of these ranks; `agreement` is Kendall's τ between
+    the two ways, a check and not a second result.
     """
 
     rank: NDArray[np.int64]
-    low: NDArray[np.int64]
-    high: NDArray[np.int64]
     chances: Floats
     first: Floats
     stability: float | None
@@ -66,29 +63,53 @@ def rank_chances(resampled: NDArray[np.int64]) -> Floats:
 
 
 def ranking(
-    values: Floats, *, higher_is_better: bool, resamples: int = RANK_RESAMPLES, seed: int = 0
+    scores: Sequence[Floats],
+    *,
+    higher_is_better: bool,
+    resamples: int = RANK_RESAMPLES,
+    seed: int = 0,
 ) -> Ranking:
-    """Mean over subjects, then rank; `values` is (subjects, networks)."""
-    goodness = values if higher_is_better else -values
-    rank = competition_ranks(goodness.mean(axis=0))
-    resampled = competition_ranks(resampled_means(goodness, resamples, seed))
-    low, high = np.quantile(resampled, [0.025, 0.975], axis=0, method="inverted_cdf")
+    """Mean over seeds and subjects, then rank; `scores` holds (subjects, seeds) of each network.
+
+    Subjects are resampled, and seeds of the networks that have three or more.
+    """
+    sign = 1.0 if higher_is_better else -1.0
+    goodness = [sign * each for each in scores]
+    by_subject = np.stack([each.mean(axis=1) for each in goodness], axis=1)
+    rank = competition_ranks(by_subject.mean(axis=0))
+    resampled = competition_ranks(resampled_over_seeds(goodness, resamples, seed))
     chances = rank_chances(resampled)
     taus = kendall_tau(rank.astype(np.float64), resampled.astype(np.float64))
     taus = taus[np.isfinite(taus)]
-    each = np.stack([mid_ranks(np.round(-row, 12)) for row in goodness])
+    each = np.stack([mid_ranks(np.round(-row, 12)) for row in by_subject])
     by_ranks = competition_ranks(-each.mean(axis=0))
     agreement = kendall_tau(rank.astype(np.float64), by_ranks.astype(np.float64))
     return Ranking(
         rank=rank,
-        low=low.astype(np.int64),
-        high=high.astype(np.int64),
         chances=chances,
         first=chances[:, 0],
         stability=float(taus.mean()) if taus.size else None,
         by_ranks=by_ranks,
         agreement=float(agreement) if np.isfinite(agreement) else None,
     )
+
+
+def rank_bounds(
+    names: Sequence[str], ahead: Sequence[tuple[str, str]]
+) -> dict[str, tuple[int, int]]:
+    """The ranks that the verdicts leave open: `ahead` holds (better, worse) for each decided pair.
+
+    A network has rank 1 + those that are better at least, and n − those that are worse at most.
+    All intervals hold together wherever no verdict is wrong, hence at the confidence of the family;
+    percentiles of resampled ranks do not (docs/statistics.md).
+    """
+    return {
+        name: (
+            1 + sum(worse == name for _, worse in ahead),
+            len(names) - sum(better == name for better, _ in ahead),
+        )
+        for name in names
+    }
 
 
 def tiers(order: Sequence[str], separated: set[frozenset[str]]) -> dict[str, tuple[int, ...]]:

@@ -1,16 +1,49 @@
-"""From numbers to a verdict and a sentence that a clinician can read."""
+"""From numbers to a verdict and its reason."""
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
 
 from harness.metrics.catalogue import Metric
+from harness.statistics.guard import Guard
+from harness.statistics.hierarchy import ENOUGH_SEEDS
 from harness.statistics.intervals import Interval
 from harness.statistics.multiplicity import DesignLimit
+from harness.statistics.paired import Floats
 
 Verdict = Literal["better", "worse", "equivalent", "undecided", "undefined"]
 
 OPPOSITE: dict[Verdict, Verdict] = {"better": "worse", "worse": "better"}
+
+FAR_MARGINS = 10
+"""A subject that differs by more margins than this is "far outside": 5 points of Dice"""
+
+
+class Training(Protocol):
+    """How long a contestant was trained; a record's training is one."""
+
+    @property
+    def epochs(self) -> int:
+        """Times that it saw all training slices."""
+        ...
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimiser."""
+        ...
+
+
+@dataclass(frozen=True)
+class Decision:
+    """A verdict about the first of a pair, why, and what a reader should know beside it."""
+
+    verdict: Verdict
+    reason: str
+    caveats: tuple[str, ...] = ()
 
 
 def p_text(p: float) -> str:
@@ -25,75 +58,93 @@ def inside_margin(interval: Interval | None, margin: float | None) -> bool:
     return -margin <= interval.low and interval.high <= margin
 
 
-def verdict_of(
-    gain: float,
-    p_holm: float,
-    interval: Interval | None,
-    margin: float | None,
-    design: DesignLimit,
-) -> tuple[Verdict, str]:
-    """The verdict and its reason; `gain` is positive where the first of the pair is the better.
+def unequal_training(trainings: Mapping[str, Training | None]) -> str | None:
+    """How the trainings of two contestants differ, or None if they do not or are not known.
 
-    "Better" and "worse" need Holm's p at or below alpha, and a design in which the sign-flip test,
-    which assumes no distribution, could have reached it too.
+    Equal means the same epochs and the same steps.
     """
-    adjusted = p_text(p_holm)
-    if design.family_size > 1:
-        adjusted += f" after Holm's adjustment over {design.family_size} comparisons"
-    if p_holm <= design.alpha and not design.limited:
-        return ("better" if gain > 0 else "worse"), adjusted
-    if inside_margin(interval, margin):
-        return "equivalent", "the whole confidence interval lies inside the margin of equivalence"
-    if design.sentence:
-        return "undecided", design.sentence
-    if margin is not None:
-        adjusted += ", and the confidence interval reaches beyond the margin of equivalence"
-    return "undecided", adjusted
-
-
-def _size(metric: Metric, value: float) -> str:
-    return f"{metric.text(abs(value))}{' of ' + metric.title if metric.higher_is_better else ''}"
-
-
-def _interval(metric: Metric, interval: Interval | None, sign: int) -> str:
-    if interval is None:
-        return "no confidence interval"
-    low, high = sorted((sign * interval.low, sign * interval.high))
-    scale, unit = (100, "points") if metric.higher_is_better else (1, "mm")
-    return f"{100 * interval.level:g} % CI {scale * low:.2f} to {scale * high:.2f} {unit}"
-
-
-def sentence(
-    a: str,
-    b: str,
-    metric: Metric,
-    difference: float | None,
-    interval: Interval | None,
-    verdict: Verdict,
-    reason: str,
-    design: DesignLimit,
-) -> str:
-    """One plain sentence (two where the second guards against a misreading)."""
-    subjects = f"{design.subjects} subject{'' if design.subjects == 1 else 's'}"
-    if verdict == "undefined" or difference is None:
-        return f"{a} and {b} cannot be compared on {metric.title}: {reason}."
-    if verdict in ("better", "worse"):
-        ahead, behind = (a, b) if verdict == "better" else (b, a)
-        higher = "higher" if metric.higher_is_better else "lower"
-        # The interval is written the way the sentence goes: from the better to the worse network.
-        sign = 1 if difference > 0 else -1
-        text = (
-            f"{ahead} has a {higher} {metric.title} than {behind}, by {_size(metric, difference)} "
-            f"({_interval(metric, interval, sign)}; {subjects}; {reason})."
-        )
-        if inside_margin(interval, metric.margin):
-            text += " The difference is real but lies inside the margin of equivalence."
-        return text
-    shown = f"{_interval(metric, interval, 1)} for {a} minus {b}; {subjects}"
-    if verdict == "equivalent":
-        margin = _size(metric, metric.margin or 0)
-        return f"{a} and {b} are equivalent within ±{margin} ({shown})."
-    return (
-        f"The data do not decide between {a} and {b} on {metric.title} ({shown}): {reason}. "
-        "This does not show that they are equal."
+    known = {
+        name: (training.epochs, training.steps) for name, training in trainings.items() if training
+    }
+    if len(known) < 2 or len(set(known.values())) == 1:
+        return None
+    shown = (
+        f"{name} {epochs} epoch{'' if epochs == 1 else 's'}, {steps:,} steps"
+        for name, (epochs, steps) in known.items()
     )
+    return f"their trainings were not equal ({'; '.join(shown)})"
+
+
+def decide(
+    differences: Floats,
+    p_holm: float,
+    adjusted: Interval | None,
+    metric: Metric,
+    design: DesignLimit,
+    guard: Guard,
+    unequal: str | None,
+    seeds: tuple[int, int],
+) -> Decision:
+    """The verdict about `a` from the subjects' differences a − b (subjects,), in the metric's unit.
+
+    `p_holm` is Holm's p of the rule, `adjusted` the interval adjusted for the family, `unequal`
+    says how the trainings differ and `seeds` how many there are of each.
+    """
+    mean = float(differences.mean())
+    caveats = () if min(seeds) >= ENOUGH_SEEDS else (_few_seeds(seeds),)
+    adjusted_p = p_text(p_holm)
+    if design.family_size > 1:
+        adjusted_p += f" after Holm's adjustment over {design.family_size} comparisons"
+    significant = p_holm <= design.alpha and not design.limited
+    if significant and unequal:
+        reason = f"a difference is there ({adjusted_p}), but {unequal}"
+        return Decision("undecided", reason, caveats)
+    if significant and abs(mean) > guard.least:
+        ahead = (mean > 0) == metric.higher_is_better
+        return Decision("better" if ahead else "worse", adjusted_p, caveats)
+    hindrance = _not_equivalent(differences, adjusted, metric, design)
+    if hindrance is None:
+        if unequal:
+            return Decision("undecided", f"they would be equivalent, but {unequal}", caveats)
+        text = "the whole interval, adjusted for the family, lies inside the margin of equivalence"
+        return Decision("equivalent", text, caveats)
+    if significant:
+        return Decision("undecided", f"{adjusted_p}, but {_undone(guard, metric, design)}", caveats)
+    if design.sentence:
+        return Decision("undecided", design.sentence, caveats)
+    return Decision("undecided", adjusted_p + (f", and {hindrance}" if hindrance else ""), caveats)
+
+
+def _few_seeds(seeds: tuple[int, int]) -> str:
+    if seeds == (1, 1):
+        return "one training of each, so that the difference may be the training's"
+    return f"{seeds[0]} and {seeds[1]} trainings, too few to tell a training from a network"
+
+
+def _undone(guard: Guard, metric: Metric, design: DesignLimit) -> str:
+    """Why the guard does not let a significant difference pass."""
+    return (
+        f"{design.subjects} subjects cannot exclude that {100 * guard.share:.1f} % of all fail, "
+        f"and failures of {metric.text(guard.loss)} in so many would undo a difference of up to "
+        f"{metric.text(guard.least)}"
+    )
+
+
+def _not_equivalent(
+    differences: Floats, adjusted: Interval | None, metric: Metric, design: DesignLimit
+) -> str | None:
+    """What stands against calling a pair equivalent; "" if the metric has no margin."""
+    if metric.margin is None:
+        return ""
+    if not inside_margin(adjusted, metric.margin):
+        return "the interval adjusted for the family reaches beyond the margin of equivalence"
+    if design.subjects < design.equivalence_subjects:
+        return (
+            f"equivalence takes at least {design.equivalence_subjects} subjects, since fewer may "
+            "not show failures in 5 % of all"
+        )
+    far = int(np.count_nonzero(np.abs(differences) > FAR_MARGINS * metric.margin))
+    if far:
+        differ = "subject differs" if far == 1 else "subjects differ"
+        return f"{far} {differ} by more than {metric.text(FAR_MARGINS * metric.margin)}"
+    return None

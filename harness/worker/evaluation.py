@@ -9,13 +9,13 @@ import pandas as pd
 
 from backends.contract import Array, Network
 from harness.data.catalogue import Dataset
-from harness.data.fitting import unfit
+from harness.data.fitting import step_of, unfit
 from harness.data.preparation import prepare
 from harness.errors import DataError
 from harness.metrics import score_slices, summarise
 from harness.protocol import Protocol
 from harness.records.schema import SetScores
-from harness.worker.training import arg_max_masks
+from harness.worker.masks import arg_max_masks
 
 
 @dataclass(kw_only=True)
@@ -71,13 +71,17 @@ def _predict(
         width=chosen.width,
         fit=chosen.fit,
         normalisation=chosen.normalisation,
+        pixel_mm=chosen.pixel_mm,
     )
     # In float64: rounding must not decide what a network is worth.
     masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
     # Classes beyond the brain's exist where a user's network has them; the brain is class 1.
     brain = (masks == 1).astype(np.uint8)
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)
+    spacings = zip(rows["spacing_y_mm"], rows["spacing_x_mm"], strict=True)
     return [
-        unfit(mask[None], height, width, chosen.fit)[0].astype(bool)
-        for mask, (height, width) in zip(brain, sizes, strict=True)
+        unfit(mask[None], height, width, chosen.fit, step_of(chosen.fit, spacing, chosen.pixel_mm))[
+            0
+        ].astype(bool)
+        for mask, (height, width), spacing in zip(brain, sizes, spacings, strict=True)
     ]

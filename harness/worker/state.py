@@ -47,11 +47,12 @@ class Worker:
     def build(self, cell: CellKey) -> Network:
         """The network, without weights yet."""
         chosen = self.job.protocol.input
-        return self.backend.build(
-            registry.load_builder(registry.network(cell.network), cell.backend),
-            classes=chosen.classes,
+        return registry.build(
+            self.backend,
+            cell.network,
             height=chosen.height,
             width=chosen.width,
+            classes=chosen.classes,
         )
 
     def rebuild(self, cell: CellKey) -> Network:

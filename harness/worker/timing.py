@@ -8,7 +8,8 @@ from dataclasses import asdict
 import pandas as pd
 import psutil
 
-from backends.contract import Network, Plan
+from backends.contract import Network
+from backends.plans import Plan
 from harness.cores import QuotaWatch
 from harness.data.preparation import prepare
 from harness.measuring import entries as cell_latency

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from safetensors import SafetensorError, safe_open
 
 from backends.contract import Backend, Network, WeightSpec
-from backends.errors import Unsupported, WeightsError
+from backends.errors import Unsupported
 from backends.weights import digest, initial_values, read_weights, to_bytes
 from harness import registry
 from harness.data.catalogue import Dataset
@@ -61,29 +60,16 @@ def _code(cell: CellKey) -> list[Any]:
     root = Path(__file__).parents[1]
     sources = [registry.network(cell.network).folder, registry.BACKENDS_FOLDER, root / "data"]
     sources += [
-        root / name for name in ("worker/training.py", "worker/checkpoint.py", "worker/weights.py")
+        root / name
+        for name in (
+            "worker/training.py",
+            "worker/masks.py",
+            "worker/checkpoint.py",
+            "worker/weights.py",
+        )
     ]
     versions = registry.framework_versions(cell.backend)
     return [fetalbench_version(), versions, source_digest(sources)]
-
-
-def require_weights_file(path: Path) -> None:
-    """Raise `WeightsError` unless `path` is a readable safetensors file; reads its header only.
-
-    So the command line refuses it before any process is started. Whether the weights are those of
-    the network is known only where the network is built.
-    """
-    try:
-        with safe_open(path, framework="numpy") as file:
-            empty = not list(file.keys())
-    except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file; train first or name another.") from None
-    except OSError as error:
-        raise WeightsError(f"{path}: cannot be read ({error.strerror or error}).") from None
-    except SafetensorError as error:
-        raise WeightsError(f"{path}: not a safetensors file ({error}).") from None
-    if empty:
-        raise WeightsError(f"{path}: holds no weights; train first or name another.")
 
 
 def find_weights(
@@ -120,6 +106,7 @@ def find_weights(
             seed=cell.seed,
             checkpoints=checkpoint_of(job, cell),
             report=report,
+            learner=_at_window_size(job, cell, backend, settings.window),
         )
         if result.note:
             outcome.notes.append(result.note)
@@ -128,6 +115,14 @@ def find_weights(
         card = entry.card
         network.set_weights(initial_values(network.weight_specs(), cell.seed, card.he_normal))
         outcome.notes.append("untrained: starting weights")
+
+
+def _at_window_size(job: Job, cell: CellKey, backend: Backend, window: int) -> Network | None:
+    """The cell's network at the size of the windows that it trains on; None for whole slices."""
+    if not window:
+        return None
+    classes = job.protocol.input.classes
+    return registry.build(backend, cell.network, height=window, width=window, classes=classes)
 
 
 def _carry(job: Job, cell: CellKey, donor: str, network: Network, outcome: Outcome) -> None:

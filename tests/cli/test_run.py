@@ -1,4 +1,4 @@
-"""The command line on real processes: run, interrupt, go on, train, evaluate, measure, compare."""
+"""The command line on real processes: run, interrupt, resume, train, evaluate, measure, compare."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_published_latencies_come_from_three_processes(
     assert stored.slices()["set"].nunique() == 2
     assert "0 cells to do, 1 done" in fetalbench(*words).stderr
 
-    # A run that was cut off after the second process goes on with the third.
+    # A run that was cut off after the second process resumes with the third.
     folder = stored.folder
     record = json.loads((folder / "record.json").read_text())
     record["latency"][0]["processes"] = 2
@@ -115,9 +115,9 @@ def test_published_latencies_come_from_three_processes(
     assert json.loads(planned.stdout)[0]["reason"] == "1 measuring process missing"
     again = fetalbench(*words)
     assert "1 measuring processes to do" in again.stderr, again.stderr
-    (mended,) = records(tmp_path)["threshold"].record.latency
+    (repaired,) = records(tmp_path)["threshold"].record.latency
     samples = records(tmp_path)["threshold"].latency_samples()
-    assert (mended.processes, mended.queries) == (3, len(samples))
+    assert (repaired.processes, repaired.queries) == (3, len(samples))
     assert set(samples["process"]) == {0, 1, 2}
 
 

@@ -1,4 +1,4 @@
-"""`fetalbench train` where the cell did not end well: its own status and reason."""
+"""`fetalbench train` when the cell fails: its own status and reason."""
 
 from __future__ import annotations
 

@@ -17,12 +17,12 @@ from backends.contract import (
     Inference,
     Network,
     Operation,
-    Plan,
     Runtime,
     Trainer,
     TrainingOptions,
     WeightSpec,
 )
+from backends.plans import Plan
 
 FAST_S, SLOW_S = 0.005, 0.050
 SLOW_EVERY = 20  # 5 % of the calls
@@ -183,7 +183,7 @@ class Wrong(FakeInference):
 
 
 class Lazy(FakeInference):
-    """Ends an end-to-end query with something that is no mask on the host."""
+    """Ends an end-to-end query with something that is not a mask on the host."""
 
     def answer(self) -> Any:
         return super().answer().tolist()
@@ -250,8 +250,7 @@ class FakeBackend(Backend):
 
     name = "fake"
     title = "Fake"
-    extra = None
-    capabilities = Capabilities(trains=False, asynchronous=True, devices=("cpu",), plans=(PLAN,))
+    capabilities = Capabilities(trains=False, plans=(PLAN,))
 
     def __init__(self, runtime: Runtime, *, coarse: bool = False) -> None:
         self.runtime = runtime
@@ -266,9 +265,6 @@ class FakeBackend(Backend):
     def versions(self) -> dict[str, str]:
         return {"fake": "1"}
 
-    def device_title(self) -> str:
-        return "fake device"
-
     def memory(self) -> dict[str, Bytes]:
         unknown = Bytes(bytes=None, reason="a fake allocates nothing")
         return {"allocated_peak_bytes": unknown, "reserved_peak_bytes": unknown}
@@ -280,6 +276,31 @@ class FakeBackend(Backend):
         for _ in range(repeats):
             left = left @ right
         return left
+
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        left = np.random.default_rng(0).standard_normal((size, size), np.float32) / size**0.5
+        begin = time.perf_counter()
+        self.multiply(left, left, plan=plan, repeats=products)
+        return time.perf_counter() - begin
+
+
+class FakeGpu(FakeBackend):
+    """A card with tensor cores: every kernel costs its launch, whatever it computes.
+
+    Its time is computed and not slept: 800 TFLOP/s and 20 µs.
+    """
+
+    FLOPS, LAUNCH_S = 800e12, 20e-6
+
+    def __init__(self, *, memory_bytes: float = 80e9) -> None:
+        super().__init__(Runtime())
+        self.memory_bytes = memory_bytes
+
+    def product_seconds(self, size: int, *, plan: str, products: int) -> float:
+        assert plan == PLAN.key
+        if 3 * 4 * size**2 > self.memory_bytes:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 256.00 MiB.")
+        return products * max(self.LAUNCH_S, 2 * size**3 / self.FLOPS)
 
 
 def _tf32(values: Array) -> Array:

@@ -1,8 +1,13 @@
-"""What NumPy says that every framework must compute; each tests it in a process of its own."""
+"""What NumPy says that every framework must compute, and what they compute it on."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
+
+from backends.contract import WeightSpec
+from backends.weights import initial_values
 
 SIDE = 64
 BATCH = 2
@@ -18,6 +23,26 @@ def images(count: int = 5) -> np.ndarray:
     random = np.random.default_rng(7)
     scale = np.arange(1, count + 1, dtype=np.float32)[:, None, None, None]
     return (scale * random.standard_normal((count, SIDE, SIDE, 1))).astype(np.float32)
+
+
+def batch(count: int, height: int = SIDE, width: int = SIDE) -> tuple[np.ndarray, np.ndarray]:
+    """(count, height, width, 1) float32 noise, and the uint8 masks of what is bright in it."""
+    noise = np.random.default_rng(2).standard_normal((count, height, width, 1)).astype(np.float32)
+    return noise, (noise[..., 0] > 0.5).astype(np.uint8)
+
+
+def trained_like(specs: Iterable[WeightSpec]) -> dict[str, np.ndarray]:
+    """Weights as after training: biases not zero, statistics away from 0 and 1."""
+    random = np.random.default_rng(0)
+    weights = initial_values(specs, 0)
+    for name, value in weights.items():
+        noise = random.standard_normal(value.shape).astype(np.float32)
+        match name.rpartition(".")[2]:
+            case "gamma" | "variance":
+                weights[name] = np.exp(0.2 * noise)
+            case "bias" | "beta" | "mean" | "alpha":
+                weights[name] = 0.1 * noise
+    return weights
 
 
 def two_norms() -> dict[str, np.ndarray]:

@@ -9,6 +9,8 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 
+from harness.data.checking import CheckOptions, check_folder
+
 SHAPE = (12, 10, 4)
 # Turned by 7° about the second axis: 1.1 mm within slices, 3.2 mm between them.
 _COS, _SIN = np.cos(np.deg2rad(7)), np.sin(np.deg2rad(7))
@@ -69,3 +71,8 @@ def bids(root: Path, subjects: int = 3, runs: int = 2, *, wild: bool = False) ->
                 brain(),
             )
     return root
+
+
+def check(source: Path, largest_excluded_share: float = 0.2) -> tuple[list[dict[str, Any]], str]:
+    """What `data check` finds, in the form that it recognises."""
+    return check_folder(source, CheckOptions(largest_excluded_share=largest_excluded_share))

@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from harness.data.catalogue import open_dataset
-from harness.data.checking import check_folder
 from harness.data.importing import ImportOptions, import_dataset
 from harness.data.readers import find_cases
 from harness.errors import DataError, UsageError
-from tests.data.nifti_files import bids, brain, save, voxels
+from tests.data.nifti_files import bids, brain, check, save, voxels
 
 ROOT = Path(__file__).parents[2]
 REAL = Path(os.environ.get("FETALBENCH_REAL_DATA", ROOT / "../shared/data/mialsrtk"))
@@ -148,7 +147,7 @@ def test_subjects_that_no_split_names_are_left_out_and_listed(tmp_path: Path) ->
 def test_two_masks_for_one_stack_are_not_chosen_between(tmp_path: Path) -> None:
     source = bids(tmp_path / "raw")
     save(source / "derivatives/other/sub-01/anat/sub-01_run-1_desc-brain_mask.nii.gz", brain())
-    rows, fault = check_folder(source, "auto", 0.2)
+    rows, fault = check(source, 0.2)
     assert rows[0]["status"] == "excluded"
     assert "several brain masks" in rows[0]["reason"]
     assert fault == ""
@@ -157,7 +156,7 @@ def test_two_masks_for_one_stack_are_not_chosen_between(tmp_path: Path) -> None:
 def test_check_fails_past_the_share(tmp_path: Path) -> None:
     source = bids(tmp_path / "raw", subjects=1)
     (source / "derivatives/manual/sub-01/anat/sub-01_run-2_desc-brain_mask.nii.gz").unlink()
-    rows, fault = check_folder(source, "auto", 0.2)
+    rows, fault = check(source, 0.2)
     assert [row["status"] for row in rows] == ["ok", "excluded"]
     assert "1 of 2" in fault
 
@@ -180,6 +179,6 @@ def test_real_stacks(tmp_path: Path) -> None:
         320,
         320,
     )
-    rows, fault = check_folder(REAL, "auto", 0.0)
+    rows, fault = check(REAL, 0.0)
     assert [row["status"] for row in rows] == ["ok"] * 4
     assert fault == ""

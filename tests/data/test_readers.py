@@ -9,10 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.checking import check_folder
 from harness.data.importing import ImportOptions, import_dataset
 from harness.errors import DataError, UsageError
-from tests.data.nifti_files import brain, save, voxels
+from tests.data.nifti_files import brain, check, save, voxels
 
 AUTO = ImportOptions()
 
@@ -77,9 +76,9 @@ def test_rows_of_one_file_name_in_two_folders_stay_two_stacks(tmp_path: Path) ->
 def test_two_stacks_of_one_name_are_refused(tmp_path: Path) -> None:
     lines = ["image,mask,stack,set", "a.nii,m.nii,one,train", "b.nii,m.nii,one,normal"]
     (tmp_path / "pairs.csv").write_text("\n".join(lines))
-    for read in (check_folder, lambda source, *_: import_dataset(source, tmp_path / "set", AUTO)):
+    for read in (check, lambda source: import_dataset(source, tmp_path / "set", AUTO)):
         with pytest.raises(DataError, match=r"a\.nii and b\.nii are both the stack 'one'"):
-            read(tmp_path / "pairs.csv", "auto", 0.2)
+            read(tmp_path / "pairs.csv")
 
 
 def test_what_is_said_of_a_csv_row_names_no_folder_of_this_machine(tmp_path: Path) -> None:
@@ -101,7 +100,7 @@ def test_an_age_that_is_no_fetus_is_refused(tmp_path: Path, age: str) -> None:
     text = f"image,mask,set,gestational_age_weeks\ni.nii,m.nii,train,{age}\n"
     (tmp_path / "pairs.csv").write_text(text)
     with pytest.raises(DataError, match=f"line 2: '{age}' is no age of a fetus"):
-        check_folder(tmp_path / "pairs.csv", "auto", 0.2)
+        check(tmp_path / "pairs.csv", 0.2)
 
 
 def test_csv_of_pairs_stays_in_its_folder(tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_nnunet_that_does_not_say_where_the_brain_is(
 
 def test_nnunet_label_that_is_not_named(tmp_path: Path) -> None:
     source = nnunet(tmp_path / "raw", {"labels": {"background": 0, "brain": 2}})
-    rows, fault = check_folder(source, "auto", 0.2)
+    rows, fault = check(source, 0.2)
     assert "holds 1, which dataset.json does not name" in rows[0]["reason"]
     assert "3 of 3" in fault
 
@@ -197,19 +196,19 @@ def test_nnunet_tests_without_labels_are_left_out_and_listed(tmp_path: Path) -> 
     assert set(dataset.meta.sets) == {"train"}
     assert [item.case for item in dataset.meta.excluded] == ["fetus3"]
     assert "labelsTs is not there" in dataset.meta.excluded[0].reason
-    rows, fault = check_folder(source, "auto", 0.0)
+    rows, fault = check(source, 0.0)
     assert [row["status"] for row in rows] == ["ok", "ok", "left out"]
     assert fault == ""
 
 
 def test_the_check_of_a_raw_source_finds_leaks_between_its_sets(tmp_path: Path) -> None:
     source = nnunet(tmp_path / "raw", {"labels": {"background": 0, "body": 1, "brain": 2}})
-    assert check_folder(source, "auto", 0.2)[1] == ""
+    assert check(source, 0.2)[1] == ""
     save(source / "imagesTs/fetus3_0000.nii.gz", voxels(2))
-    assert "is the same image as slice 0 of fetus2 (train)" in check_folder(source, "auto", 0.2)[1]
+    assert "is the same image as slice 0 of fetus2 (train)" in check(source, 0.2)[1]
     save(source / "imagesTs/fetus2_run-2_0000.nii.gz", voxels(7))
     save(source / "labelsTs/fetus2_run-2.nii.gz", brain())
-    assert "fetus2 is in the sets train and normal" in check_folder(source, "auto", 0.2)[1]
+    assert "fetus2 is in the sets train and normal" in check(source, 0.2)[1]
 
 
 def arrays(folder: Path) -> Path:
@@ -317,17 +316,17 @@ def test_unfit_subjects_of_arrays_are_listed_and_the_rest_is_used(
     assert dataset.meta.sets["train"].subjects == 5
     assert [item.case for item in dataset.meta.excluded] == ["sub-000_X_train"]
     assert dataset.meta.excluded[0].reason.startswith(says)
-    rows, fault = check_folder(source, "auto", 0.2)
+    rows, fault = check(source, 0.2)
     assert [row["status"] for row in rows] == ["excluded"] + ["ok"] * 6
     assert fault == ""
-    assert "1 of 7" in check_folder(source, "auto", 0.1)[1]
+    assert "1 of 7" in check(source, 0.1)[1]
 
 
 def test_the_check_of_arrays_finds_a_subject_in_two_sets(tmp_path: Path) -> None:
     source = arrays(tmp_path / "raw")
     np.save(source / "groups_train.npy", np.array([1, 1, 2, 2, 2, 3]))
     np.save(source / "groups_test_normal.npy", np.array([3, 4, 4]))
-    _, fault = check_folder(source, "auto", 0.2)
+    _, fault = check(source, 0.2)
     assert "sub-003 is in the sets train and normal" in fault
 
 

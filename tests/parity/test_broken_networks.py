@@ -99,7 +99,7 @@ def asked(
     """The rows of a command as strict JSON."""
 
     def refuse(constant: str) -> None:
-        raise AssertionError(f"{constant} is no JSON")
+        raise AssertionError(f"{constant} is not JSON")
 
     done = fetalbench(*words, "--backends", backends, "--json", site=site, cwd=cwd)
     assert done.returncode == code, done.stdout + done.stderr
@@ -206,7 +206,7 @@ def test_check_says_why_it_compared_nothing(site: Path, tmp_path: Path) -> None:
 
 
 def test_the_order_of_the_frameworks_does_not_matter(site: Path, tmp_path: Path) -> None:
-    """An engine that does not train can stand first, also where there are statistics to draw."""
+    """An engine that does not train can stand first, even if there are statistics to draw."""
     words = ("parity", "--networks", "sound_net", "--size", "64x64")
     rows = asked(site, tmp_path, *words, backends="keras-jax,torch", code=0)
     assert [(row["source"], row["target"]) for row in rows] == [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,35 +9,28 @@ import pytest
 
 from backends.weights import read_arrays, to_bytes
 from harness.checks.random_weights import batch
-from harness.checks.workers import Probe, probes
+from tests.conftest import Workers
 from tests.parity.test_networks import IMPLEMENTED, SHARED
 
 SIDE = 64
 BOUND = 1e-11  # absolute, of logits of order 1; found: 4e-14
 
 
-@pytest.fixture(scope="module")
-def workers() -> Iterator[tuple[dict[str, Probe], Path]]:
-    with probes(sorted({backend for name in SHARED for backend in IMPLEMENTED[name]})) as started:
-        yield started
-
-
 @pytest.mark.parametrize("name", SHARED)
-def test_exact_logits_agree(workers: tuple[dict[str, Probe], Path], name: str) -> None:
-    probe, folder = workers
+def test_exact_logits_agree(worker: Workers, tmp_path: Path, name: str) -> None:
     place = {"name": name, "height": SIDE, "width": SIDE}
-    inputs, weights = folder / "inputs", folder / f"{name}-weights"
+    inputs, weights = tmp_path / "inputs", tmp_path / f"{name}-weights"
     inputs.write_bytes(to_bytes({"images": batch(SIDE, SIDE, 1)[0][:2]}))
     first, *others = IMPLEMENTED[name]
-    probe[first].ask("draw", seed=0, weights=weights, inputs=inputs, **place)
+    worker(first).ask("draw", seed=0, weights=weights, inputs=inputs, **place)
     given = {"weights": weights, "inputs": inputs, **place}
-    outs = {backend: folder / f"{name}-{backend}" for backend in (first, *others)}
-    asked = [probe[backend].submit("exact", out=out, **given) for backend, out in outs.items()]
-    probe[first].ask("logits", out=folder / "float32", **given)
+    outs = {backend: tmp_path / f"{name}-{backend}" for backend in (first, *others)}
+    asked = [worker(backend).submit("exact", out=out, **given) for backend, out in outs.items()]
+    worker(first).ask("logits", out=tmp_path / "float32", **given)
     for answer in asked:
         answer.result()
     exact = {backend: read_arrays(out)["logits"] for backend, out in outs.items()}
-    rounded = read_arrays(folder / "float32")["logits"]
+    rounded = read_arrays(tmp_path / "float32")["logits"]
     assert {logits.dtype for logits in exact.values()} == {np.dtype(np.float64)}
     # The same network, and another precision: float32 is off by its rounding and no more.
     assert 1e-8 < np.abs(rounded - exact[first]).max() < 1e-4

@@ -11,7 +11,11 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from harness.leaderboard import page as leaderboard
+from harness.leaderboard.board.boards import Board
+from harness.leaderboard.board.standings import Standings
+from harness.leaderboard.output import write
 from tests.report import factory
+from tests.report.reading import board_of
 
 CHROMIUM = Path("/usr/bin/chromium")
 # What keeps Chromium from asking the network for anything of its own.
@@ -32,31 +36,40 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def raced(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small page of networks timed in four processes each, with one lost to memory."""
-    cells = [
-        factory.Cell(network=network, processes=4, seed=seed, profile="publish")
-        for network in ("rfbsnet", "unet", "enet")
-        for seed in (0, 1)
-    ]
-    cells.append(factory.Cell(network="segnet", status="oom", reason="No memory was left."))
-    folder = tmp_path_factory.mktemp("raced")
-    results = factory.write_results(folder / "results", cells)
-    leaderboard.write(leaderboard.render(results), folder / "reports")
-    return folder / "reports" / leaderboard.PAGE
+def exported(results: Path) -> dict[str, bytes]:
+    """The files of the whole grid, without figures."""
+    return leaderboard.render(results, figures=False)
 
 
 @pytest.fixture(scope="session")
-def files(results: Path) -> dict[str, bytes]:
-    """The report's files, rendered once."""
-    return leaderboard.render(results)
+def ranked(results: Path) -> tuple[Board, Standings]:
+    """The board of the whole grid, with its comparisons."""
+    return board_of(results)
 
 
 @pytest.fixture(scope="session")
-def page_path(results: Path, files: dict[str, bytes]) -> Path:
-    """The page on disk, beside its records."""
-    leaderboard.write(files, results.parent / "reports")
-    return results.parent / "reports" / leaderboard.PAGE
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Records that fill every part of a page with few rows, which browsers take faster."""
+    return factory.write_results(tmp_path_factory.mktemp("shown") / "results", factory.few())
+
+
+@pytest.fixture(scope="session")
+def files(shown: Path) -> dict[str, bytes]:
+    """The files of a small report with all its figures, rendered once."""
+    return leaderboard.render(shown)
+
+
+@pytest.fixture(scope="session")
+def page_path(shown: Path, files: dict[str, bytes]) -> Path:
+    """The small page on disk, beside its records."""
+    write(files, shown.parent / "reports")
+    return shown.parent / "reports" / leaderboard.PAGE
+
+
+@pytest.fixture
+def one_cell(tmp_path: Path) -> Path:
+    """A results folder with a single record."""
+    return factory.write_results(tmp_path / "results", [factory.Cell(network="enet")])
 
 
 @pytest.fixture(scope="session")

@@ -45,12 +45,23 @@ def test_failed_networks_and_seeds_are_counted_and_said(trio: Path) -> None:
     assert "1 of 2 seeds ended without scores" in text
 
 
-def test_margin_and_slices_can_be_chosen(trio: Path) -> None:
-    rows = json.loads(call(trio, "--json", "--margin", "0.9", "--over", "all").stdout)
-    pair = next(row for row in rows if (row["a"], row["b"]) == ("enet", "unet"))
-    assert (pair["over"], pair["negligible"]) == ("all", True)
-    plain = next(row for row in json.loads(call(trio, "--json").stdout) if row["b"] == "unet")
-    assert (plain["over"], plain["negligible"]) == ("brain", False)
+def test_margin_and_slices_can_be_chosen(trio: Path, tmp_path: Path) -> None:
+    cells = [Cell(network="rfbsnet"), Cell(network="unet")]
+    close = factory.write_results(tmp_path / "results", cells)
+    (pair,) = json.loads(call(close, "--json", "--margin", "2", "--over", "brain").stdout)
+    assert (pair["over"], pair["negligible"]) == ("brain", True)
+    (plain,) = json.loads(call(close, "--json").stdout)
+    assert (plain["over"], plain["negligible"]) == ("alarms", False)
     wrong = call(trio, "--over", "some")
+    assert wrong.exit_code == 2
+    assert "'some'" in wrong.output
+    assert "alarms" in wrong.output
+
+
+@pytest.mark.parametrize(
+    ("margin", "said"), [("0.005", "in points"), ("90", "at most 5.00 points")]
+)
+def test_a_margin_is_in_points_and_bounded(trio: Path, margin: str, said: str) -> None:
+    wrong = call(trio, "--margin", margin)
     assert isinstance(wrong.exception, UsageError)
-    assert "expected brain or all" in str(wrong.exception)
+    assert said in str(wrong.exception)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import pytest
-from safetensors.numpy import save
 
-from backends.errors import WeightsError
 from harness import registry
 from harness.data.catalogue import Dataset
 from harness.jobs.job import Job
@@ -20,7 +17,7 @@ from harness.records.provenance import source_digest
 from harness.run.grid import plan
 from harness.worker import weights as cell_weights
 from harness.worker.training import TrainingData
-from harness.worker.weights import Outcome, checkpoint_of, find_weights, require_weights_file
+from harness.worker.weights import Outcome, checkpoint_of, find_weights
 
 TABLES = {"name": "x", "input": {"height": 64, "width": 64}, "training": {"validation_share": 0.2}}
 
@@ -125,37 +122,3 @@ def test_force_trains_from_the_start_once_for_each_record(
     record = type("Stored", (), {"record": type("Record", (), {"created_at": "2026-01-01"})})
     monkeypatch.setattr(records, "find_record", lambda *_: record)
     assert identity(forced) != first
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (None, "no such file; train first or name another"),
-        (b"", "not a safetensors file"),
-        (b"no safetensors file", "not a safetensors file"),
-        (save({"a": np.zeros(9, np.float32)})[:-4], "not a safetensors file"),
-        (save({}), "holds no weights"),
-    ],
-    ids=["missing", "empty", "text", "cut off", "no tensor"],
-)
-def test_a_file_that_holds_no_weights_is_refused(
-    tmp_path: Path, content: bytes | None, sentence: str
-) -> None:
-    path = tmp_path / "net.safetensors"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(WeightsError, match=sentence) as caught:
-        require_weights_file(path)
-    assert str(caught.value).startswith(str(path))
-    assert caught.value.exit_code == 3
-
-
-def test_a_folder_is_no_weights_file(tmp_path: Path) -> None:
-    with pytest.raises(WeightsError, match=r"cannot be read|not a safetensors file"):
-        require_weights_file(tmp_path)
-
-
-def test_a_weights_file_is_let_through(tmp_path: Path) -> None:
-    path = tmp_path / "net.safetensors"
-    path.write_bytes(save({"a": np.zeros(9, np.float32)}))
-    require_weights_file(path)

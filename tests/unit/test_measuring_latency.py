@@ -8,7 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from backends.contract import Plan, Runtime
+from backends.contract import Runtime
+from backends.errors import BackendError
+from backends.plans import Plan
 from harness.errors import DataError, UsageError
 from harness.measuring.inputs import Inputs, is_repeat
 from harness.measuring.latency import Quantity, Setting, measure
@@ -289,7 +291,7 @@ def test_unknown_profile_and_plan_are_sentences(images):
                 profile="fast",
             )
         )
-    with pytest.raises(UsageError, match="known are fake"):
+    with pytest.raises(BackendError, match="unknown plan 'graph': known are fake"):
         find_plans(backend, ["graph"], "cpu")
 
 

@@ -6,7 +6,7 @@ import gc
 import json
 import os
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +14,7 @@ import pytest
 
 from backends.contract import Runtime, WeightSpec
 from backends.errors import Unsupported
-from harness.measuring import gates, machine, memory, nvml, probes
+from harness.measuring import gates, machine, memory, nvml, probes, spread
 from tests.contract import fakes
 
 pytestmark = pytest.mark.alone
@@ -78,12 +78,40 @@ def test_a_quiet_gpu_is_fine():
 
 
 @pytest.mark.parametrize(
-    ("bits", "name"), [(0x4, "power cap"), (0x20, "software thermal"), (0x80, "power brake")]
+    ("bits", "name"),
+    [(0x8, "hardware slowdown"), (0x20, "software thermal"), (0x80, "power brake")],
 )
 def test_a_throttled_gpu_is_invalid(bits, name):
     (reason,) = reasons(bits=bits)
     assert "throttled" in reason
     assert name in reason
+
+
+def looks(*bits: int) -> list[nvml.GpuSample]:
+    """A look at the GPU every 200 ms from time 0 on."""
+    return [
+        replace(nvml.sample(FakeNvml(bits=each), "handle"), time_ns=200_000_000 * number)
+        for number, each in enumerate(bits)
+    ]
+
+
+def test_a_power_cap_is_a_doubt_with_its_share_and_clocks():
+    samples = looks(0x4, 0x4, 0x4, 0)
+    assert nvml.judge(samples, OWN) == []
+    (doubt,) = nvml.power_capped(samples)
+    assert "at its power cap 75% of the time (1757–1757 MHz)" in doubt
+    assert nvml.power_capped(looks(0, 0)) == []
+
+
+def test_only_the_timed_window_is_judged():
+    # Hot while compiling, and again after the last query.
+    samples = looks(0x40, 0, 0, 0, 0x40)
+    assert nvml.judge(samples, OWN)
+    assert nvml.judge(nvml.within(samples, (350_000_000, 700_000_000)), OWN) == []
+    # A window between two samples is judged by the one before it.
+    assert [one.time_ns for one in nvml.within(samples, (450_000_000, 460_000_000))] == [4 * 10**8]
+    (reason,) = nvml.judge(nvml.within(looks(0, 0, 0x40, 0), (250_000_000, 500_000_000)), OWN)
+    assert "50% of the time" in reason
 
 
 @pytest.mark.parametrize("processes", [(OWN, 4_000_000), (4_000_000, 4_000_001)])
@@ -135,9 +163,10 @@ def test_watch_without_a_driver_has_a_reason(monkeypatch):
     with nvml.Watch() as watch:
         pass
     assert watch.reason == "GPU state is unknown: no NVIDIA driver answers."
-    assert watch.reasons() == []
+    state = watch.judged((0, 1))
+    assert state.reasons == ()
     # What nobody watched is not known to be quiet, hence not published.
-    assert watch.doubts() == ["GPU state is unknown: no NVIDIA driver answers."]
+    assert state.doubts == ("GPU state is unknown: no NVIDIA driver answers.",)
     assert nvml.gpu_title() is None
 
 
@@ -288,18 +317,77 @@ def test_peak_is_measured_or_left_out():
     assert 1e8 < probes.peak_by_numpy() < 1e14
 
     class Silent(fakes.FakeBackend):
-        def multiply(self, *args, **options):
+        def product_seconds(self, *args, **options):
             raise Unsupported(f"{len(args)} {len(options)}")
 
     assert probes.peak_flops(Silent(Runtime()), ["fake"], "cuda") == {}
     assert probes.peak_flops(Silent(Runtime()), ["fake"], "cpu")["fake"] == probes.peak_by_numpy()
 
 
+def test_the_peak_of_a_gpu_is_that_of_its_tensor_cores_and_not_of_its_launches():
+    gpu = fakes.FakeGpu()
+    peak = probes.peak_flops(gpu, ["fake"], "cuda")["fake"]
+    assert peak == pytest.approx(gpu.FLOPS, rel=0.01)
+    # A product of the size that does for a CPU would have called honest figures impossible.
+    small = 2 * 1024**3 / gpu.product_seconds(1024, plan="fake", products=1)
+    unet = 101.6e9
+    honest_ms, impossible_ms = 1e3 * unet / (0.6 * gpu.FLOPS), 1e3 * unet / (3 * gpu.FLOPS)
+    assert gates.faster_than_the_device(int(unet), 1, honest_ms, small)
+    assert gates.faster_than_the_device(int(unet), 1, honest_ms, peak) is None
+    assert gates.faster_than_products(int(unet), 1, honest_ms, peak) is None
+    assert "not done" in (gates.faster_than_the_device(int(unet), 1, impossible_ms, peak) or "")
+
+
+def test_a_small_card_is_measured_with_smaller_matrices():
+    gpu = fakes.FakeGpu(memory_bytes=3 * 4 * 4096**2)
+    peak = probes.peak_flops(gpu, ["fake"], "cuda")["fake"]
+    assert peak == pytest.approx(gpu.FLOPS, rel=0.01)
+
+
 def test_growth_gates_allow_five_per_cent():
-    assert gates.throughput_falls({1: 10.0, 2: 20.9, 4: 40.0}) == {}
-    assert list(gates.throughput_falls({1: 10.0, 2: 21.1, 4: 40.0})) == [2]
+    def steady(*medians_ms):
+        return {2**i: np.full(64, each) for i, each in enumerate(medians_ms)}
+
+    assert gates.throughput_falls(steady(10.0, 20.9, 40.0)) == {}
+    assert list(gates.throughput_falls(steady(10.0, 21.1, 40.0))) == [2]
     assert gates.memory_shrinks({1: 100, 2: 96, 4: 200}) == {}
     assert list(gates.memory_shrinks({1: 100, 2: 94, 4: 200})) == [2]
+
+
+def test_a_fall_within_the_spread_of_the_queries_is_none():
+    random = np.random.default_rng(0)
+    busy = {1: random.lognormal(0, 1, 64), 2: 2 * random.lognormal(0.1, 1, 64)}
+    assert np.median(busy[2]) / 2 > 1.05 * np.median(busy[1])
+    assert gates.throughput_falls(busy) == {}
+
+
+def test_a_busy_machine_is_no_cache():
+    """Bursts that hit new inputs alone, as one query in four is a repeat: not enough to accuse."""
+    random = np.random.default_rng(1)
+    accused = doubted = 0
+    for _ in range(300):
+        latency_ns = (1e6 * random.lognormal(0, 0.8, 64)).astype(np.int64)
+        finding = gates.remembered(latency_ns)
+        accused += finding is not None and finding.certain
+        doubted += finding is not None
+    assert accused == 0
+    assert doubted > 0
+    cached = (1e6 * random.lognormal(0, 0.3, 64)).astype(np.int64)
+    cached[3::4] //= 10
+    finding = gates.remembered(cached)
+    assert finding is not None
+    assert finding.certain
+
+
+def test_bounds_hold_the_median():
+    random = np.random.default_rng(2)
+    for count in (8, 16, 64):
+        inside = 0
+        for _ in range(2000):
+            low, high = spread.median_bounds(random.exponential(1, count))
+            inside += low <= np.log(2) <= high
+        assert inside / 2000 >= 0.985
+    assert spread.median_bounds(np.ones(7)) == (-np.inf, np.inf)
 
 
 def test_ties_are_no_other_masks():

@@ -136,7 +136,7 @@ def test_score_slices_keeps_every_row() -> None:
     assert table["hd95_mm"].tolist() == [0.0, DIAGONAL_MM, DIAGONAL_MM, DIAGONAL_MM]
     assert not table.isna().any(axis=None)
     assert list(table.columns) == [
-        *("set", "subject", "stack", "slice"),
+        *("set", "subject", "stack", "slice", "spacing_y_mm", "spacing_x_mm"),
         *("dice", "iou", "paper_dice", "paper_iou", "nsd", "hd95_mm", "precision", "recall"),
         *("case", "brain_pixels", "predicted_pixels"),
     ]

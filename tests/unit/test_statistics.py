@@ -13,7 +13,7 @@ import pytest
 from harness.errors import DataError
 from harness.statistics.intervals import _bca_tails, default_method, mean_interval, resampled_means
 from harness.statistics.latency import latency_ratio, median_interval
-from harness.statistics.multiplicity import design_limit, holm, smallest_detectable_dz
+from harness.statistics.multiplicity import design_limit, holm, subjects_needed
 from harness.statistics.paired import (
     least_sign_flip_p,
     mid_ranks,
@@ -22,10 +22,17 @@ from harness.statistics.paired import (
     why_undefined,
     wilcoxon,
 )
-from harness.statistics.percentiles import allowed_overlong, early_stopping, least_samples
+from harness.statistics.percentiles import (
+    allowed_overlong,
+    early_stopping,
+    effective_samples,
+    least_samples,
+)
+from harness.statistics.power import smallest_detectable_dz, subjects_to_decide
 from harness.statistics.ranks import (
     competition_ranks,
     kendall_tau,
+    rank_bounds,
     rank_chances,
     ranking,
     tiers,
@@ -112,7 +119,7 @@ def test_sign_flip_of_many_subjects_equals_scipys(scipy_stats) -> None:
     assert not ours.exact
     assert ours.p == pytest.approx(theirs.pvalue, abs=0.006)
     assert sign_flip(differences, seed=1).p != ours.p
-    assert sign_flip(differences + 10).p == least_sign_flip_p(40) == 1 / 20_000
+    assert sign_flip(differences + 10).p == least_sign_flip_p(40) == 1 / 100_000
 
 
 @pytest.mark.parametrize("count", [5, 12, 18])
@@ -192,8 +199,14 @@ def test_design_limits() -> None:
     assert design_limit(5, 1).limited
     assert design_limit(1, 1).detectable_dz is None
     # Above the exact test the least p is that of the random patterns.
-    assert design_limit(25, 1000).limited is False
-    assert design_limit(25, 1001).limited is True
+    assert design_limit(25, 5000).limited is False
+    assert design_limit(25, 5001).limited is True
+    # "p < 0.001" over 36 pairs is in reach, of 17 subjects and of the random patterns too.
+    assert subjects_needed(36, 0.001) == 17
+    assert not design_limit(17, 36, 0.001).limited
+    assert not design_limit(24, 36, 0.001).limited
+    assert design_limit(16, 36, 0.001).limited
+    assert few.equivalence_subjects == 59
 
 
 @pytest.mark.parametrize(
@@ -207,6 +220,23 @@ def test_smallest_detectable_effect_equals_statsmodels(statsmodels, subjects, al
         effect, subjects, alpha / 2, alternative="larger"
     )
     assert power == pytest.approx(0.8, abs=1e-6)
+
+
+def test_subjects_to_decide_are_the_fewest_that_do(statsmodels) -> None:
+    """Against statsmodels' power where the t-test binds, and by hand where the others do."""
+    power = statsmodels.stats.power.TTestPower().power
+    needed = subjects_to_decide(0.1, 0.2, family_size=36, alpha=0.05, loss=0.3)
+    assert needed is not None
+    powers = [
+        power(0.5, count, 0.05 / 36 / 2, alternative="larger") for count in (needed - 1, needed)
+    ]
+    assert powers[0] < 0.8 <= powers[1]
+    # A tiny spread: the sign-flip test binds, 11 subjects for 36 pairs.
+    assert subjects_to_decide(0.5, 0.01, family_size=36, alpha=0.05, loss=0.3) == 11
+    # A small difference: failures bind, 0.02^(1/n) > 1 − 0.03/0.3.
+    assert subjects_to_decide(0.03, 0.001, family_size=1, alpha=0.05, loss=0.3) == 38
+    assert subjects_to_decide(0.0, 0.1, family_size=1, alpha=0.05, loss=0.3) is None
+    assert subjects_to_decide(1e-6, 0.1, family_size=1, alpha=0.05, loss=0.3) is None
 
 
 def test_intervals() -> None:
@@ -272,28 +302,53 @@ def test_competition_ranks_share_the_better_place() -> None:
     assert competition_ranks(np.array([0.3, 0.1 + 0.2])).tolist() == [1, 1]
 
 
+def one_seed(values: np.ndarray) -> list[np.ndarray]:
+    """(subjects, networks) as `ranking` takes them: (subjects, 1 seed) of each network."""
+    return list(values.T[:, :, None])
+
+
 def test_ranking_of_a_clear_and_an_unclear_order() -> None:
     rng = np.random.default_rng(9)
     subject = rng.normal(0, 0.05, (15, 1))
     noise = rng.normal(0, 0.01, (15, 3))
     noise -= noise.mean(axis=0)
-    result = ranking(0.8 + subject + noise + [0.10, 0.0005, 0.0], higher_is_better=True)
+    scores = one_seed(0.8 + subject + noise + [0.10, 0.0005, 0.0])
+    result = ranking(scores, higher_is_better=True)
     assert result.rank.tolist() == [1, 2, 3]
-    assert (result.low[0], result.high[0], result.first[0]) == (1, 1, 1.0)
-    assert (result.low[1], result.high[1], result.low[2], result.high[2]) == (2, 3, 2, 3)
+    assert result.first[0] == 1.0
+    assert 0.1 < result.chances[1][1] < 0.9
     assert result.first.sum() == pytest.approx(1)
     assert result.stability is not None
     assert 0.3 < result.stability < 1
-    lower = ranking(np.array([[1.0, 2.0], [3.0, 4.0]]), higher_is_better=False)
+    lower = ranking(one_seed(np.array([[1.0, 2.0], [3.0, 4.0]])), higher_is_better=False)
     assert lower.rank.tolist() == [1, 2]
 
 
 def test_ranking_of_identical_networks_shares_everything() -> None:
     scores = np.random.default_rng(10).random((8, 1))
-    result = ranking(np.hstack([scores] * 3), higher_is_better=True)
+    result = ranking([scores] * 3, higher_is_better=True)
     assert result.rank.tolist() == [1, 1, 1]
     assert result.first == pytest.approx([1 / 3] * 3)
     assert (result.stability, result.agreement) == (None, None)
+
+
+def test_seeds_are_resampled_from_three_on() -> None:
+    """A lead that one training out of three has alone is less sure than one that all three have."""
+    rng = np.random.default_rng(20)
+    subjects = rng.normal(0.8, 0.01, (20, 1))
+    lucky = subjects + np.array([0.07, -0.005, -0.005])
+    steady = subjects + np.full(3, 0.02)
+    other = subjects + rng.normal(0, 0.001, (20, 1)) + np.zeros(3)
+    assert ranking([lucky, other], higher_is_better=True).first[0] < 0.9
+    assert ranking([steady, other], higher_is_better=True).first[0] == 1
+    assert ranking([lucky[:, :2], other[:, :2]], higher_is_better=True).first[0] == 1
+
+
+def test_rank_bounds_are_what_the_verdicts_leave_open() -> None:
+    ahead = [("a", "c"), ("a", "d"), ("b", "d")]
+    found = rank_bounds(list("abcd"), ahead)
+    assert found == {"a": (1, 2), "b": (1, 3), "c": (2, 4), "d": (3, 4)}
+    assert rank_bounds(["a", "b"], []) == {"a": (1, 2), "b": (1, 2)}
 
 
 def test_tied_networks_share_the_ranks_they_cover() -> None:
@@ -308,7 +363,7 @@ def test_tied_networks_share_the_ranks_they_cover() -> None:
 def test_rank_then_aggregate_may_disagree() -> None:
     """One disaster pulls a mean down; ranked subject by subject it is one vote."""
     scores = np.column_stack([[0.9, 0.9, 0.9, 0.9, 0.0], [0.8] * 5])
-    result = ranking(scores, higher_is_better=True)
+    result = ranking(one_seed(scores), higher_is_better=True)
     assert result.rank.tolist() == [2, 1]
     assert result.by_ranks.tolist() == [1, 2]
     assert result.agreement == -1
@@ -431,3 +486,35 @@ def test_family_wise_error_over_36_null_pairs() -> None:
         adjusted = holm([paired_t(means[:, a] - means[:, b]).p for a, b in pairs])
         wrong += any(p is not None and p <= 0.05 for p in adjusted)
     assert wrong / 250 <= 0.06
+
+
+def test_queries_that_resemble_each_other_are_worth_fewer() -> None:
+    rng = np.random.default_rng(15)
+    alone = [rng.normal(size=2000) for _ in range(3)]
+    assert 4500 < effective_samples(alone) <= 6000
+    # Blocks of ten equal queries are worth a tenth.
+    blocks = [np.repeat(rng.normal(size=200), 10) for _ in range(3)]
+    assert effective_samples(blocks) == pytest.approx(600, rel=0.3)
+    assert effective_samples([np.ones(100)]) == 100
+    samples = np.concatenate(blocks)
+    plain = early_stopping(samples)
+    wary = early_stopping(samples, effective=effective_samples(blocks))
+    assert plain.value is not None
+    assert wary.value is not None
+    assert wary.value > plain.value
+    few = early_stopping(samples[:100], effective=10.4)
+    assert few.value is None
+    assert "there are 100, worth 10 independent ones" in str(few.reason)
+
+
+def test_the_bound_holds_for_queries_in_runs() -> None:
+    """A p90 of queries that come in equal runs of eight: below the truth in 1 % and not in 13 %."""
+    rng = np.random.default_rng(16)
+    low = np.zeros(2)
+    for _ in range(400):
+        series = np.repeat(rng.random(100), 8)
+        worth = effective_samples([series])
+        found = early_stopping(series), early_stopping(series, effective=worth)
+        low += [each.value is not None and each.value < 0.9 for each in found]
+    assert low[0] / 400 > 0.1
+    assert low[1] / 400 < 0.03

@@ -11,6 +11,7 @@ import pytest
 
 from harness.errors import DataError, UsageError
 from harness.metrics import subject_means
+from harness.records.schema import Training
 from harness.statistics.comparison import compare
 from harness.statistics.paper import PAPER_LABEL
 from harness.statistics.results import Comparison, Pair
@@ -66,7 +67,7 @@ def slice_table(
 
 @pytest.fixture(scope="module")
 def three() -> pd.DataFrame:
-    return slice_table({"fast": 0.85, "middle": 0.8505, "slow": 0.88})
+    return slice_table({"fast": 0.75, "middle": 0.7505, "slow": 0.88})
 
 
 def only_pair(comparison: Comparison, a: str, b: str) -> Pair:
@@ -75,7 +76,7 @@ def only_pair(comparison: Comparison, a: str, b: str) -> Pair:
 
 
 def test_the_unit_is_the_subject(three: pd.DataFrame) -> None:
-    pair = only_pair(compare(three), "fast", "slow")
+    pair = only_pair(compare(three, over="brain"), "fast", "slow")
     own = three[three["set"] == "normal"]
     by_hand = [
         np.mean([subject_means(rows, "dice") for _, rows in of_network.groupby("seed")], axis=0)
@@ -84,9 +85,9 @@ def test_the_unit_is_the_subject(three: pd.DataFrame) -> None:
     differences = by_hand[0] - by_hand[1]
     assert pair.subjects == 14
     assert pair.difference == pytest.approx(differences.mean())
-    assert pair.t_test is not None
-    assert pair.t_test.df == 13
-    assert pair.t_test.t == pytest.approx(
+    assert pair.evidence is not None
+    assert pair.evidence.t_test.df == 13
+    assert pair.evidence.t_test.t == pytest.approx(
         differences.mean() / (differences.std(ddof=1) / np.sqrt(14))
     )
 
@@ -124,7 +125,7 @@ def test_verdicts(three: pd.DataFrame) -> None:
 
 
 def test_equivalent_needs_the_whole_interval_inside_the_margin() -> None:
-    table = slice_table({"a": 0.85, "b": 0.85}, noise=0.001)
+    table = slice_table({"a": 0.85, "b": 0.85}, subjects=59, noise=0.001)
     pair = only_pair(compare(table), "a", "b")
     assert pair.verdict == "equivalent"
     assert "equivalent within ±0.50 points of Dice" in pair.sentence
@@ -133,8 +134,138 @@ def test_equivalent_needs_the_whole_interval_inside_the_margin() -> None:
     assert "does not show that they are equal" in tight.sentence
 
 
+def test_equivalence_has_a_design_limit_and_takes_no_subject_far_outside() -> None:
+    few = slice_table({"a": 0.85, "b": 0.85}, subjects=58, noise=0.001)
+    pair = only_pair(compare(few), "a", "b")
+    assert pair.verdict == "undecided"
+    assert "at least 59 subjects" in pair.reason
+    many = slice_table({"a": 0.85, "b": 0.85}, subjects=400, noise=0.001)
+    failed = (many["network"] == "a") & (many["subject"] == "sub-07") & (many["brain_pixels"] > 0)
+    pair = only_pair(compare(many.assign(dice=many["dice"] - 0.06 * failed)), "a", "b")
+    assert pair.family_interval is not None
+    assert -0.005 < pair.family_interval.low < pair.family_interval.high < 0.005
+    assert pair.verdict == "undecided"
+    assert "1 subject differs by more than 5.00 points" in pair.reason
+
+
+def test_a_difference_that_failures_could_undo_is_not_claimed() -> None:
+    """14 subjects: 1 − 0.02^(1/14) = 24.4 % may fail unseen, at 30 points each 7.3 points."""
+    verdicts = {}
+    for gap in (0.06, 0.08):
+        pair = only_pair(compare(slice_table({"a": 0.8, "b": 0.8 + gap})), "a", "b")
+        assert pair.p_holm is not None
+        assert pair.p_holm < 0.001
+        assert pair.guard.least == pytest.approx(0.3 * (1 - 0.02 ** (1 / 14)))
+        verdicts[gap] = pair.verdict
+        if gap == 0.06:
+            assert "cannot exclude that 24.4 % of all fail" in pair.reason
+            assert pair.subjects_to_decide == 18
+            assert "About 18 subjects would decide" in pair.sentence
+    assert verdicts == {0.06: "undecided", 0.08: "worse"}
+
+
+def test_unequal_training_decides_nothing(three: pd.DataFrame) -> None:
+    def trained(epochs: int) -> Training:
+        return Training(
+            weights_from="torch",
+            loss="dice_ce",
+            epochs=epochs,
+            steps=55 * epochs,
+            best_epoch=1,
+            best_validation_dice=0.9,
+            train_slices=220,
+            validation_slices=20,
+            seconds=1.0,
+            images_per_second=None,
+            weights_sha256="",
+        )
+
+    same = {"torch": {"fast": trained(4), "slow": trained(4)}}
+    assert only_pair(compare(three, trainings=same), "fast", "slow").verdict == "worse"
+    other = {"torch": {"fast": trained(4), "slow": trained(1)}}
+    pair = only_pair(compare(three, trainings=other), "fast", "slow")
+    assert pair.verdict == "undecided"
+    assert "not equal (fast 4 epochs, 220 steps; slow 1 epoch, 55 steps)" in pair.reason
+    assert "p < 0.001" in pair.reason
+    half = {"torch": {"fast": trained(4)}}
+    assert only_pair(compare(three, trainings=half), "fast", "slow").verdict == "worse"
+
+
+def test_seeds_stand_inside_the_verdict() -> None:
+    """A lead of three trainings, one of which made it alone, is none between networks."""
+    table = slice_table({"a": 0.6, "b": 0.6})
+    lucky = (table["network"] == "a") & (table["seed"] == 0) & (table["brain_pixels"] > 0)
+    table = table.assign(dice=table["dice"] + 0.29 * lucky)
+    pair = only_pair(compare(table), "a", "b")
+    assert pair.evidence is not None
+    assert pair.evidence.t_test.p < 0.001
+    assert pair.evidence.over_seeds is not None
+    assert pair.evidence.over_seeds.p == pair.p
+    assert pair.evidence.over_seeds.p > 0.05
+    assert (pair.verdict, pair.caveats) == ("undecided", ())
+    assert "t over seeds and subjects p =" in pair.sentence
+    by_two = only_pair(compare(table[table["seed"] < 2]), "a", "b")
+    assert by_two.verdict == "better"
+    assert by_two.evidence is not None
+    assert by_two.evidence.over_seeds is None
+    assert "2 and 2 trainings, too few" in by_two.sentence
+    alone = only_pair(compare(table[table["seed"] == 0]), "a", "b")
+    assert "one training of each" in alone.sentence
+
+
+def test_a_false_alarm_counts_as_a_slice_of_dice_0() -> None:
+    """Each stack has three slices with brain and an empty one, in which b marks brain."""
+    table = slice_table({"a": 0.8, "b": 0.88})
+    alarm = (table["network"] == "b") & (table["brain_pixels"] == 0)
+    table = table.assign(
+        dice=table["dice"].mask(alarm, 0.0),
+        predicted_pixels=table["predicted_pixels"].mask(alarm, 5),
+    )
+    (family,) = compare(table).families
+    brain = dict(family.by_brain)
+    means = {standing.name: standing.mean for standing in family.standings}
+    assert means["a"] == pytest.approx(brain["a"])
+    assert means["b"] == pytest.approx(0.75 * brain["b"])
+    assert [standing.name for standing in family.standings] == ["a", "b"]
+    assert [name for name, _ in family.by_brain] == ["b", "a"]
+    assert any("b would be first and not a" in note for note in family.notes)
+    assert compare(table, over="brain").families[0].standings[0].name == "b"
+    assert compare(table, over="brain").families[0].by_brain == ()
+    # Many empty slices that were left empty change nothing, unlike with "all".
+    (more,) = compare(slice_table({"a": 0.8, "b": 0.88})).families
+    assert {s.name: s.mean for s in more.standings} == pytest.approx(brain)
+
+
+def test_impossible_scores_are_refused(three: pd.DataFrame) -> None:
+    for wrong in (1.02, np.inf, -0.1):
+        table = three.assign(dice=three["dice"].mask(three.index == 7, wrong))
+        with pytest.raises(DataError, match="Dice of slice 3 of sub-00_run-1"):
+            compare(table)
+    far = three.assign(hd95_mm=three["hd95_mm"].mask(three.index == 7, np.inf))
+    with pytest.raises(DataError, match="not a finite distance"):
+        compare(far, "hd95_mm")
+
+
+def test_the_interval_of_the_family_is_wider_and_stands_in_the_sentence(three) -> None:
+    pair = only_pair(compare(three), "fast", "slow")
+    assert pair.interval is not None
+    assert pair.family_interval is not None
+    assert pair.family_interval.level == pytest.approx(1 - 0.05 / 3)
+    assert pair.family_interval.low < pair.interval.low
+    assert pair.family_interval.high > pair.interval.high
+    assert "for this pair alone" in pair.sentence
+    assert "adjusted for 3" in pair.sentence
+    for name in ("t p < 0.001", "sign-flip p < 0.001", "Wilcoxon p < 0.001"):
+        assert name in pair.sentence
+    row = compare(three).rows()[1]
+    for key in ("t_p", "sign_flip_p", "wilcoxon_p", "seeds_t_p", "p"):
+        assert 0 < row[key] <= row[f"{key}_holm"] < 0.05, key
+    assert row["p"] == max(row[k] for k in ("t_p", "sign_flip_p", "wilcoxon_p", "seeds_t_p"))
+
+
 def test_a_real_difference_may_still_be_negligible() -> None:
-    pair = only_pair(compare(slice_table({"a": 0.852, "b": 0.85}, noise=0.0005)), "a", "b")
+    table = slice_table({"a": 0.854, "b": 0.85}, subjects=400, noise=0.0005, seeds=(0,))
+    pair = only_pair(compare(table), "a", "b")
     assert (pair.verdict, pair.negligible) == ("better", True)
     assert "inside the margin" in pair.sentence
 
@@ -145,7 +276,7 @@ def test_lower_is_better_for_distances(three: pd.DataFrame) -> None:
     assert pair.verdict == "worse"
     assert pair.difference is not None
     assert pair.difference > 0
-    assert "slow has a lower HD95 than fast, by 0.6" in pair.sentence
+    assert "slow has a lower HD95 than fast, by 2." in pair.sentence
     assert comparison.families[0].standings[0].name == "slow"
     assert comparison.margin is None
 
@@ -209,9 +340,9 @@ def test_declared_contestants_without_a_record_count_in_the_family(three: pd.Dat
     assert any("no record of unet" in note for note in family.notes)
     smaller = only_pair(compare(three), "fast", "slow")
     larger = next(p for p in family.pairs if (p.a, p.b) == ("fast", "slow"))
-    assert smaller.t_p_holm is not None
-    assert larger.t_p_holm is not None
-    assert larger.t_p_holm > smaller.t_p_holm
+    assert smaller.p_holm is not None
+    assert larger.p_holm is not None
+    assert larger.p_holm > smaller.p_holm
 
 
 def test_families_are_declared_one_by_one() -> None:
@@ -222,13 +353,15 @@ def test_families_are_declared_one_by_one() -> None:
 
 
 def test_the_level_of_intervals_follows_alpha(three: pd.DataFrame) -> None:
-    wide, narrow = (only_pair(compare(three, alpha=a), "fast", "slow") for a in (0.01, 0.2))
+    one = three[three["seed"] == 0]
+    wide, narrow = (only_pair(compare(one, alpha=a), "fast", "slow") for a in (0.01, 0.2))
     for pair, level in ((wide, 0.99), (narrow, 0.8)):
         assert pair.interval is not None
-        assert pair.t_test is not None
+        assert pair.evidence is not None
         assert pair.interval.level == pytest.approx(level)
         ends = pair.interval.low, pair.interval.high
-        assert ends == pytest.approx((pair.t_test.ci_low, pair.t_test.ci_high))
+        test = pair.evidence.t_test
+        assert ends == pytest.approx((test.ci_low, test.ci_high))
     assert "99 % CI" in wide.sentence
     (family,) = compare(three, alpha=0.01).families
     assert {round(s.interval.level, 6) for s in family.standings if s.interval} == {0.99}
@@ -305,8 +438,9 @@ def test_wrong_input_is_named(three: pd.DataFrame) -> None:
         compare(three, set="test")
     with pytest.raises(DataError, match="nsd"):
         compare(three, "nsd")
-    with pytest.raises(UsageError, match="margin"):
-        compare(three, margin=-1)
+    for margin in (-1, 0, 0.5):
+        with pytest.raises(UsageError, match="at most 5"):
+            compare(three, margin=margin)
     with pytest.raises(DataError, match="twice for fast"):
         compare(pd.concat([three, three]))
     other = three.assign(brain_pixels=three["brain_pixels"] + (three["network"] == "slow"))

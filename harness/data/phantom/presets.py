@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 
-from harness.errors import UsageError
+from harness.errors import UsageError, unknown
 
 # Strengths of a sweep, so that a curve can be drawn over them.
 LEAST_LEVELS = 3
@@ -32,6 +31,12 @@ class Preset:
     sets: dict[str, SetSize]
     # Distance between slice middles as a multiple of the thickness; None spreads over the brain.
     gap_factor: float | None = 1.1
+    # A stack's length as a multiple of the brain's, if it is spread over the brain.
+    coverage: tuple[float, float] = (1.3, 1.3)
+    # How far a stack's contrast may lie from physics, 0–1.
+    contrast: float = 0.0
+    # The most harm of each kind, 0–1, to the tenth of slices that suffer any; not in `challenging`.
+    harm: float = 0.3
 
 
 PRESETS = {
@@ -75,15 +80,29 @@ PRESETS = {
             "challenging": SetSize(subjects=30, stacks=60, slices=720),
         },
     ),
+    "sim_to_real": Preset(
+        name="sim_to_real",
+        title="Phantom to train on for real stacks: many subjects, any contrast, 2 mm",
+        matrix=128,
+        spacing_mm=(1.8, 2.2),
+        thickness_mm=(2.0, 4.5),
+        gap_factor=None,
+        # Stacks reach well beyond the brain: most of what a scanner shows is not brain.
+        coverage=(1.1, 1.8),
+        contrast=0.35,
+        harm=0.7,
+        sets={
+            "train": SetSize(subjects=450, stacks=450, slices=3600),
+            "normal": SetSize(subjects=12, stacks=12, slices=120),
+        },
+    ),
 }
 
 
 def find_preset(name: str) -> Preset:
     """The preset of that name. Raises `UsageError` with the nearest name."""
     if name not in PRESETS:
-        close = get_close_matches(name, PRESETS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(PRESETS)}."
-        raise UsageError(f"phantom preset {name!r} is unknown: {hint}")
+        raise unknown("phantom preset", name, PRESETS)
     return PRESETS[name]
 
 

@@ -1,103 +1,173 @@
-"""BIDS: raw `sub-*/[ses-*/]anat/*_T2w.nii[.gz]`, masks in `derivatives/*/` on the same path.
+"""BIDS: raw `sub-*/[ses-*/]anat/*_T2w.nii[.gz]`, masks in derivatives of any depth or beside.
 
-Masks are taken as the specification names them, `<entities>_desc-brain_mask`, and as they are
-found in the wild, `<entities>_T2w_desc-brain_mask`.
+A mask belongs to the image whose entities it has, in any order, besides those that derivatives
+add (space, label, desc, res, den). It is named `…_desc-brain_mask`, `…_label-brain_mask`, `…_dseg`,
+or as found in the wild `…_T2w_desc-brain_mask`.
 """
 
 from __future__ import annotations
 
-import csv
-import json
+from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.cases import Case, is_fetal
+from harness.data.cases import Case
+from harness.data.readers import ages
+from harness.data.readers.files import nifti_files, not_taken, other_images, posix, stem
 
-SUFFIX = "_T2w"
-EXTENSIONS = (".nii.gz", ".nii")
-MASK_ENDINGS = ("_desc-brain_mask", f"{SUFFIX}_desc-brain_mask")
-AGE_COLUMNS = ("gestational_age", "gestational_age_weeks", "ga", "ga_weeks")
-# By BIDS the participant's age in years, the mother's; in weeks only where the sidecar says so.
-AMBIGUOUS_AGE = "age"
+SUFFIX = "t2w"
+MASK_SUFFIXES = ("mask", "dseg")
+ADDED = ("space", "label", "desc", "res", "den", "seg")
+# Entities that count: run-1 and run-01 are one.
+INDICES = ("run", "echo", "chunk", "split")
+# Spaces in which a mask lies on its stack's own grid.
+OWN_SPACES = ("", "orig", "native", "individual", "scanner", "t2w")
+DERIVED = ("derivatives", "sourcedata", "code")
+
+
+@dataclass(frozen=True)
+class _Name:
+    """A file's name taken apart: `own` are the entities that tell stacks apart."""
+
+    path: Path
+    own: frozenset[tuple[str, str]]
+    added: dict[str, str]
+    suffix: str
+
+    @property
+    def is_mask(self) -> bool:
+        return self.suffix in MASK_SUFFIXES
+
+    def fault_of_mask(self) -> str:
+        """Why a mask is not one of the brain, or ""."""
+        label, desc = self.added.get("label", ""), self.added.get("desc", "")
+        if self.suffix == "dseg" or "brain" in (label + desc).lower() or not (label or desc):
+            return ""
+        return f"a mask of {label or desc}, not called brain"
 
 
 def find_cases(source: Path) -> list[Case]:
-    """All T2-weighted stacks, in the order of their names."""
-    ages = _gestational_ages(source)
-    derivatives = sorted(path for path in (source / "derivatives").glob("*") if path.is_dir())
-    cases = []
-    images = [
-        path
-        for pattern in ("sub-*/anat/*", "sub-*/ses-*/anat/*")
-        for extension in EXTENSIONS
-        for path in source.glob(f"{pattern}{SUFFIX}{extension}")
-    ]
-    for image in sorted(images):
-        relative = image.relative_to(source)
-        entities = image.name.split(SUFFIX + ".")[0]
-        masks = _find_masks(derivatives, relative.parent, entities)
-        fault = ""
-        if len(masks) > 1:
-            shown = " and ".join(str(mask.relative_to(source)) for mask in masks)
-            fault = f"{image}: has several brain masks ({shown}); keep one of them."
-        session = relative.parts[1] if relative.parts[1].startswith("ses-") else ""
-        subject = relative.parts[0]
-        cases.append(
-            Case(
-                stack=entities,
-                subject=subject,
-                session=session,
-                image=image,
-                mask=masks[0] if masks else None,
-                source=relative.as_posix(),
-                gestational_age_weeks=ages.get((subject, session), ages.get((subject, ""))),
-                fault=fault,
-            )
-        )
-    return cases
-
-
-def _find_masks(derivatives: list[Path], folder: Path, entities: str) -> list[Path]:
-    return [
-        path
-        for derivative in derivatives
-        for ending in MASK_ENDINGS
-        for extension in EXTENSIONS
-        if (path := derivative / folder / f"{entities}{ending}{extension}").is_file()
-    ]
-
-
-def _gestational_ages(source: Path) -> dict[tuple[str, str], float]:
-    """Weeks by subject and session from participants.tsv and sub-*_sessions.tsv, where given."""
-    ages = {}
-    tables = [source / "participants.tsv", *sorted(source.glob("sub-*/sub-*_sessions.tsv"))]
-    for table in tables:
-        if not table.is_file():
+    """All T2-weighted stacks, in the order of their names, and what was not taken."""
+    names = [_parse(path) for path in nifti_files(source)]
+    names = [name for name in names if name is not None]
+    masks = [name for name in names if name.is_mask]
+    beside = _masks_beside(source)
+    known = ages.of_tables(source)
+    used: set[Path] = set()
+    cases: list[Case] = []
+    listed: list[Case] = []
+    for name in names:
+        if name.is_mask:
             continue
-        columns = (*AGE_COLUMNS, AMBIGUOUS_AGE) if _in_weeks(table) else AGE_COLUMNS
-        # Spreadsheets put a byte-order mark before the first column's name.
-        with table.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-            for row in csv.DictReader(stream, delimiter="\t"):
-                subject = row.get("participant_id") or table.parent.name
-                for column in columns:
-                    age = _weeks(row.get(column))
-                    if age is not None:
-                        ages[subject, row.get("session_id") or ""] = age
-                        break
-    return ages
+        reason = _left_out(name, source)
+        if reason:
+            listed.append(not_taken(name.path, source, reason))
+            continue
+        found = _masks_of(name, masks) or _masks_of(name, beside)
+        used.update(mask.path for mask in found)
+        cases.append(_case(name, found, source, known))
+    for mask in masks:
+        if mask.path not in used:
+            reason = mask.fault_of_mask() or _why_unused(mask, [c.stack for c in cases])
+            listed.append(not_taken(mask.path, source, reason))
+    taken = {name.path for name in names}
+    strange = [path for path in nifti_files(source) if path not in taken]
+    listed += [not_taken(path, source, "its name has no sub-<label>") for path in strange]
+    return cases + listed + other_images(source)
 
 
-def _in_weeks(table: Path) -> bool:
-    """Whether the sidecar of a table gives the unit of its column `age` as weeks."""
-    try:
-        described = json.loads(table.with_suffix(".json").read_text(encoding="utf-8-sig"))
-        return str(described[AMBIGUOUS_AGE]["Units"]).lower().startswith("week")
-    except (OSError, ValueError, KeyError, TypeError, IndexError):
-        return False
+def _case(
+    name: _Name, found: list[_Name], source: Path, known: dict[tuple[str, str], float]
+) -> Case:
+    # Derivatives and raw data of one mask both lie in its entities: drop the suffix alone.
+    full = stem(name.path)
+    entities = full[: full.lower().rfind("_t2w")]
+    own = dict(name.own)
+    session = f"ses-{own['ses']}" if "ses" in own else ""
+    fault = ""
+    if len(found) > 1:
+        shown = " and ".join(_shown(mask.path, source) for mask in found)
+        fault = f"{name.path}: has several brain masks ({shown}); keep one of them."
+    subject = f"sub-{own['sub']}"
+    age = ages.of_sidecar(name.path, full)
+    return Case(
+        stack=entities,
+        subject=subject,
+        session=session,
+        image=name.path,
+        mask=found[0].path if found else None,
+        source=posix(name.path, source),
+        gestational_age_weeks=ages.find(known, subject, session) if age is None else age,
+        fault=fault,
+    )
 
 
-def _weeks(text: str | None) -> float | None:
-    try:
-        age = float(text or "")
-    except ValueError:
+def _parse(path: Path) -> _Name | None:
+    own: dict[str, str] = {}
+    added: dict[str, str] = {}
+    *parts, suffix = stem(path).split("_")
+    for part in parts:
+        key, dash, value = part.partition("-")
+        # What is not an entity, as a suffix in the middle, tells nothing.
+        if dash and key in ADDED:
+            added[key] = value
+        elif dash:
+            own[key] = value.lstrip("0") or "0" if key in INDICES and value.isdigit() else value
+    if "sub" not in own:
         return None
-    return age if is_fetal(age) else None
+    for folder in path.parts[:-1]:
+        if folder.startswith("ses-") and "ses" not in own:
+            own["ses"] = folder.removeprefix("ses-")
+    return _Name(path, frozenset(own.items()), added, suffix.lower())
+
+
+def _left_out(name: _Name, source: Path) -> str:
+    """Why an image is not a stack to be read, or ""."""
+    folders = name.path.relative_to(source).parts[:-1]
+    derived = [folder for folder in folders if folder in DERIVED]
+    part = dict(name.own).get("part", "mag")
+    if derived:
+        return f"lies in {derived[0]}, so it is not a raw stack"
+    if name.suffix != SUFFIX:
+        return f"is a {name.suffix}; only T2w stacks are read"
+    if part != "mag":
+        return f"part-{part} is not a magnitude image"
+    return ""
+
+
+def _masks_of(image: _Name, masks: list[_Name]) -> list[_Name]:
+    """The masks of an image: on its own grid before others, of the brain before label maps."""
+    own = frozenset(item for item in image.own if item != ("part", "mag"))
+    found = [
+        mask for mask in masks if mask.own - {("part", "mag")} == own and not mask.fault_of_mask()
+    ]
+    for better in (
+        lambda mask: mask.added.get("space", "").lower() in OWN_SPACES,
+        lambda mask: mask.suffix == "mask",
+        lambda mask: "brain" in "".join(mask.added.values()).lower(),
+        lambda mask: "res" not in mask.added and "den" not in mask.added,
+    ):
+        found = [mask for mask in found if better(mask)] or found
+    return found
+
+
+def _masks_beside(source: Path) -> list[_Name]:
+    """Masks of `derivatives` beside the raw data, as in `study/rawdata`, `study/derivatives`."""
+    folder = source.resolve().parent / "derivatives"
+    if not folder.is_dir() or source.resolve() in (folder, *folder.parents):
+        return []
+    found = [_parse(path) for path in nifti_files(folder)]
+    return [name for name in found if name is not None and name.is_mask]
+
+
+def _why_unused(mask: _Name, stacks: list[str]) -> str:
+    named = {_parse(Path(f"{stack}_T2w.nii")) for stack in stacks}
+    if any(name is not None and name.own == mask.own for name in named):
+        return "another mask of the same stack is taken"
+    return "no T2w image has its entities"
+
+
+def _shown(path: Path, source: Path) -> str:
+    try:
+        return posix(path, source)
+    except ValueError:
+        return f"../{path.relative_to(source.resolve().parent).as_posix()}"

@@ -1,7 +1,9 @@
 """nnU-Net: `imagesTr/<case>_0000.nii.gz` with `labelsTr/<case>.nii.gz`, and `…Ts` for tests.
 
-Of `dataset.json` the `file_ending` and the `labels` are heeded, in the form of either version. The
-brain is the label named `brain` (one value or, as a region, several), else the only label there is.
+The Medical Segmentation Decathlon's form is the same without `_0000`. Of `dataset.json` the
+`file_ending` and the `labels` are heeded, in the form of either version. The brain is the label
+named `brain` (one value or, as a region, several), else the only label there is; nobody annotated
+the voxels of the label `ignore`.
 """
 
 from __future__ import annotations
@@ -12,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.cases import Case
+from harness.data.labels import Labels
+from harness.data.readers import ages
+from harness.data.readers.files import nifti_files, not_taken, other_images, posix, stem
 from harness.errors import DataError
 
 EXTENSIONS = (".nii.gz", ".nii")
-CHANNEL = re.compile(r"_0000$")
+CHANNEL = re.compile(r"_(\d{4})$")
 # The subject stands before the first underscore or dash and number of a run, if the name has one.
 RUN = re.compile(r"[_-](run|stack|scan)[-_]?\d+.*$", re.IGNORECASE)
 NO_BRAIN = ("background", "ignore")
@@ -28,29 +33,71 @@ def find_cases(source: Path) -> list[Case]:
     Raises `DataError` where dataset.json is damaged or does not say which label is the brain.
     """
     described = _description(source)
-    extensions = _extensions(source, described)
-    brain, other = _labels(source, described)
-    cases = []
+    endings = _extensions(source, described)
+    labels = _labels(source, described)
+    known = ages.of_tables(source)
+    cases: list[Case] = []
+    listed: list[Case] = []
     for part, set_name in (("Tr", "train"), ("Ts", "normal")):
-        labels = source / f"labels{part}"
-        images = sorted((source / f"images{part}").glob("*_0000.*"))
-        for image in (path for path in images if path.name.endswith(extensions)):
-            name = CHANNEL.sub("", image.name.removesuffix(".gz").removesuffix(".nii"))
-            masks = [labels / f"{name}{ending}" for ending in extensions]
+        folder = source / f"labels{part}"
+        masks: dict[str, list[Path]] = {}
+        for path in nifti_files(folder):
+            if path.name.lower().endswith(endings):
+                masks.setdefault(stem(path), []).append(path)
+        used: set[str] = set()
+        for image in nifti_files(source / f"images{part}"):
+            if not image.name.lower().endswith(endings):
+                reason = f"file_ending of dataset.json is {endings[0]}"
+                listed.append(not_taken(image, source, reason))
+                continue
+            name, other = _case_name(image, masks)
+            if other:
+                listed.append(not_taken(image, source, other))
+                continue
+            used.add(name)
+            found = masks.get(name, [])
+            subject = RUN.sub("", name)
             cases.append(
                 Case(
                     stack=name,
-                    subject=RUN.sub("", name),
+                    subject=subject,
                     image=image,
-                    mask=next((mask for mask in masks if mask.is_file()), None),
-                    source=image.relative_to(source).as_posix(),
+                    mask=found[0] if found else None,
+                    source=posix(image, source),
                     set_name=set_name,
-                    left_out=NO_LABELS if part == "Ts" and not labels.is_dir() else "",
-                    brain_values=brain,
-                    other_values=other,
+                    left_out=NO_LABELS if part == "Ts" and not folder.is_dir() else "",
+                    fault=_several(image, found),
+                    labels=labels,
+                    gestational_age_weeks=ages.find(known, subject),
                 )
             )
-    return cases
+        listed += [
+            not_taken(path, source, "a mask to which no image belongs")
+            for name, paths in masks.items()
+            if name not in used
+            for path in paths
+        ]
+    return cases + listed + other_images(source)
+
+
+def _case_name(image: Path, masks: dict[str, list[Path]]) -> tuple[str, str]:
+    """The name of a case, and why the image is not taken ("" if it is).
+
+    A name that ends in four digits may be the Decathlon's (`fetus_2021`): the mask tells.
+    """
+    whole = stem(image)
+    channel = CHANNEL.search(whole)
+    if channel is None or whole in masks:
+        return whole, ""
+    name = whole[: channel.start()]
+    return name, "" if channel[1] == "0000" else f"channel {channel[1]}: only 0000 is read"
+
+
+def _several(image: Path, found: list[Path]) -> str:
+    if len(found) < 2:
+        return ""
+    shown = " and ".join(path.name for path in found)
+    return f"{image}: has several brain masks ({shown}); keep one of them."
 
 
 def _description(source: Path) -> dict[str, Any]:
@@ -60,9 +107,9 @@ def _description(source: Path) -> dict[str, Any]:
     try:
         described = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: is not JSON ({error}); mend it or take it out.") from None
+        raise DataError(f"{path}: is not JSON ({error}); correct it or take it out.") from None
     if not isinstance(described, dict):
-        raise DataError(f"{path}: is no JSON object; mend it or take it out.")
+        raise DataError(f"{path}: is no JSON object; correct it or take it out.")
     return described
 
 
@@ -70,35 +117,43 @@ def _extensions(source: Path, described: dict[str, Any]) -> tuple[str, ...]:
     ending = described.get("file_ending")
     if ending is None:
         return EXTENSIONS
-    if ending not in EXTENSIONS:
+    if str(ending).lower() not in EXTENSIONS:
         raise DataError(
             f"{source / 'dataset.json'}: file_ending {ending!r} is not read; convert the files "
             f"to {EXTENSIONS[0]}."
         )
-    return (ending,)
+    return (str(ending).lower(),)
 
 
-def _labels(source: Path, described: dict[str, Any]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Values of the brain and of all else but 0."""
+def _labels(source: Path, described: dict[str, Any]) -> Labels:
+    """Values of the brain, of all else but 0, and of what nobody annotated."""
     path = source / "dataset.json"
     named = described.get("labels")
     if named is None:
-        return (1,), ()
+        return Labels()
     try:
         values = _by_name(named)
     except (AttributeError, TypeError, ValueError):
-        raise DataError(f"{path}: its labels are not name: number; mend them.") from None
+        raise DataError(f"{path}: its labels are not name: number; correct them.") from None
     inside = {name: held for name, held in values.items() if name not in NO_BRAIN}
     brain = inside.get("brain")
     if brain is None and len(inside) == 1:
         (brain,) = inside.values()
-    if not brain or 0 in brain:
-        raise DataError(
-            f"{path}: has the labels {', '.join(inside) or 'of no structure'}; call the one that "
-            'is the brain "brain", or add "brain": [values] for several that make it up.'
-        )
     known = {value for held in values.values() for value in held}
-    return brain, tuple(sorted(known - {0, *brain}))
+    ignored = values.get("ignore", ())
+    if not brain or 0 in brain:
+        # Which of them it is the user may still say; until then no value is taken for it.
+        fault = (
+            f"{path}: has the labels {', '.join(inside) or 'of no structure'}; call the one that "
+            'is the brain "brain", add "brain": [values] for several that make it up, or name '
+            "them with --brain-labels."
+        )
+        return Labels(
+            brain=(), other=tuple(sorted(known - {0, *ignored})), ignored=ignored, fault=fault
+        )
+    return Labels(
+        brain=brain, other=tuple(sorted(known - {0, *brain, *ignored})), ignored=ignored, named=True
+    )
 
 
 def _by_name(named: Any) -> dict[str, tuple[int, ...]]:

@@ -1,1 +1,1 @@
-"""From records to rows: what stands in a table, and how its rows compare."""
+"""From records to rows: what a table holds, and how its rows compare."""

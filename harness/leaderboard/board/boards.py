@@ -1,25 +1,25 @@
 """Boards: records that may stand in one table, and the tables made of them.
 
-A board holds one data set, one protocol and one machine, by their hashes and name. Records of
-another hash or machine never enter its table, so that no figure is compared with one that was
-found under other conditions.
+A board holds one data set, one protocol (both by hash) and one machine (by name). Records with
+another hash or machine never enter its table, so that no figure is compared with one obtained under
+other conditions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from itertools import groupby
 
 import pandas as pd
 
 from harness import registry
-from harness.errors import RecordError, UsageError
-from harness.leaderboard.board.cells import Cell
-from harness.leaderboard.board.columns import COLUMNS, MEMORY, SETS, Column
+from harness.errors import RecordError, UsageError, unknown
+from harness.leaderboard.board.columns import COLUMNS, MEMORY, WEIGHTS_MIB, Column
 from harness.leaderboard.board.rows import SEPARATOR, Row, rows_of, todo_row
-from harness.leaderboard.board.timings import PLAN_ORDER
+from harness.leaderboard.board.seed_groups import SeedGroup
+from harness.leaderboard.board.timings import QUANTITIES, Quantity
+from harness.leaderboard.board.titles import SETS
 from harness.records.schema import Machine, Record
 from harness.records.selection import choose, declared
 from harness.records.store import StoredRecord
@@ -39,7 +39,7 @@ class Board:
     protocol_hash: str
     machine: Machine
     machine_title: str
-    cells: tuple[Cell, ...]
+    seed_groups: tuple[SeedGroup, ...]
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     gallery: pd.DataFrame | None
@@ -47,12 +47,30 @@ class Board:
     @property
     def records(self) -> list[Record]:
         """All records of the board."""
-        return [record for cell in self.cells for record in cell.records]
+        return [stored.record for stored in self.stored]
+
+    @property
+    def stored(self) -> list[StoredRecord]:
+        """All records of the board, with their files."""
+        return [stored for group in self.seed_groups for stored in group.stored]
 
     @property
     def title(self) -> str:
         """Data set, protocol and machine in one line."""
         return f"{self.dataset_title} · {self.protocol} · {self.machine_title}"
+
+    @property
+    def timed_quantity(self) -> Quantity | None:
+        """The latency that the board speaks of: end to end if that was measured."""
+        for quantity in reversed(QUANTITIES):
+            if any(row.number(f"{quantity}_p50_ms") is not None for row in self.rows):
+                return quantity
+        return None
+
+    @property
+    def memory_column(self) -> Column | None:
+        """The memory quantity that the table shows."""
+        return next((c for c in self.columns if c.key.endswith("_mib") and c.shown), None)
 
 
 def build_boards(
@@ -65,9 +83,8 @@ def build_boards(
 ) -> list[Board]:
     """Group records into boards, largest first, and make their rows.
 
-    `dataset` and `protocol` keep only the boards of that name, or whose hash begins so, `machine`
-    those of that name. Raises
-    `UsageError` where that leaves none and `RecordError` where a name is unsafe.
+    `dataset` and `protocol` keep the boards with that name or start of the hash, `machine` those
+    with that name. Raises `UsageError` if none is left and `RecordError` if a name is unsafe.
     """
     known = list(stored)
     wanted = {"dataset": dataset, "protocol": protocol, "machine": machine}
@@ -80,7 +97,7 @@ def build_boards(
     groups = [list(g) for _, g in groupby(chosen, key=lambda item: _identity(item.record))]
     if len(groups) > MAX_BOARDS:
         raise UsageError(
-            f"the records make {len(groups)} tables (data set × protocol × machine) and a page "
+            f"the records make {len(groups)} tables (data set × protocol × machine), and a page "
             f"holds {MAX_BOARDS}: choose with --dataset, --protocol or --machine."
         )
     boards = [_board(items, galleries) for items in groups]
@@ -106,9 +123,7 @@ def _nothing(stored: list[StoredRecord], wanted: Mapping[str, str | None]) -> st
     for what, name in wanted.items():
         known = sorted({_names(item.record)[what] for item in stored})
         if name is not None and name not in known:
-            close = get_close_matches(name, known, n=1, cutoff=0.4)
-            hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}."
-            return f"no record has the {what} {name!r}: {hint}"
+            return str(unknown(what, name, known))
     asked = [f"the {what} {name!r}" for what, name in wanted.items() if name is not None]
     return f"no record has {' and '.join(asked)} together."
 
@@ -140,14 +155,14 @@ def _check_names(item: StoredRecord) -> None:
 def _board(items: list[StoredRecord], galleries: Mapping[tuple[str, str], pd.DataFrame]) -> Board:
     first = items[0].record
     key, machine = first.key, first.provenance.machine
-    cells = tuple(
-        Cell(network=network, backend=backend, stored=tuple(group))
-        for (network, backend), group in groupby(
+    groups = tuple(
+        SeedGroup(network=network, backend=backend, stored=tuple(seeds))
+        for (network, backend), seeds in groupby(
             items, key=lambda item: (item.record.key.network, item.record.key.backend)
         )
     )
     rows = sorted(
-        [*(row for cell in cells for row in rows_of(cell)), *_todo(cells)], key=_by_accuracy
+        [*(row for group in groups for row in rows_of(group)), *_todo(groups)], key=_by_accuracy
     )
     dataset = f"{key.dataset}-{key.dataset_hash[:8]}"
     protocol = f"{key.protocol}-{key.protocol_hash[:8]}"
@@ -161,18 +176,18 @@ def _board(items: list[StoredRecord], galleries: Mapping[tuple[str, str], pd.Dat
         protocol_hash=key.protocol_hash,
         machine=machine,
         machine_title=f"{machine.gpu or machine.processor}, {machine.cores} cores",
-        cells=cells,
+        seed_groups=groups,
         rows=tuple(replace(row, id=f"{identity}{SEPARATOR}{row.id}") for row in rows),
         columns=columns_of(rows),
         gallery=galleries.get((dataset, protocol)),
     )
 
 
-def _todo(cells: tuple[Cell, ...]) -> list[Row]:
-    """Cells that the records' grid asks for and that none of them is."""
-    titles = {cell.network: cell.title for cell in cells}
-    done = {(cell.network, cell.backend) for cell in cells}
-    asked = declared([stored for cell in cells for stored in cell.stored])
+def _todo(groups: tuple[SeedGroup, ...]) -> list[Row]:
+    """A row for each network and backend that the records' grid asks for and that has no record."""
+    titles = {group.network: group.title for group in groups}
+    done = {(group.network, group.backend) for group in groups}
+    asked = declared([stored for group in groups for stored in group.stored])
     return [
         todo_row(network, titles.get(network, network), backend)
         for backend, networks in asked.items()
@@ -181,8 +196,8 @@ def _todo(cells: tuple[Cell, ...]) -> list[Row]:
     ]
 
 
-def _by_accuracy(row: Row) -> tuple:
-    """Best mean Dice first; equal accuracy by latency; what has no scores comes last."""
+def _by_accuracy(row: Row) -> tuple[bool, bool, float, float, str]:
+    """Best mean Dice first, ties by latency; rows without scores come last."""
     dice, hard = row.number("normal_dice"), row.number("challenging_dice")
     score = hard if dice is None else dice
     latency = row.number("end_to_end_p50_ms")
@@ -196,24 +211,26 @@ def _by_accuracy(row: Row) -> tuple:
 
 
 def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
-    """Columns that hold a number somewhere, or that a reader misses; of memory one is shown.
+    """Columns that hold a number somewhere or that a reader would miss, with one for memory shown.
 
-    Where networks were timed and none is scored, no score is missed. The memory quantity is the
-    one that most rows know, the first of several: what one row alone knows compares nothing.
+    If networks were timed and none was scored, nobody misses the scores. The memory quantity shown
+    is the peak that most rows have (the first of several), because a figure that one row alone has
+    compares nothing; it is never the size of the weights.
     """
 
     def known(key: str) -> int:
         return sum(row.number(key) is not None for row in rows)
 
     scored = any(known(f"{name}_dice") for name in SETS)
-    timed = any(known(f"{quantity}_p50_ms") for quantity in PLAN_ORDER)
+    timed = any(known(f"{quantity}_p50_ms") for quantity in QUANTITIES)
 
     def missed(column: Column) -> bool:
         if not column.shown or column.key.endswith("_rank"):
             return False
         return scored or not timed or not column.key.startswith(SETS)
 
-    memory = max((f"{key.removesuffix('_bytes')}_mib" for key in MEMORY), key=known)
+    keys = (f"{key.removesuffix('_bytes')}_mib" for key in MEMORY)
+    memory = max((key for key in keys if key != WEIGHTS_MIB), key=known)
     return tuple(
         replace(column, shown=column.shown or column.key == memory)
         for column in COLUMNS

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-SETS = ("normal", "challenging")
-SET_TITLES = {"normal": "Normal", "challenging": "Challenging"}
+from harness.leaderboard.board.titles import SET_TITLES, SETS
+
 MISSING = "–"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Column:
-    """One column. `label` is the short header below its group, `title` says all of it."""
+    """One column. `label` is the short header below its group, `title` describes it in full.
+
+    `shown` is the default choice, `published` marks figures that the paper printed, and `interval`
+    names what the ends of its values' intervals enclose, if they have any.
+    """
 
     key: str
     group: str
@@ -21,12 +25,12 @@ class Column:
     better: Literal["higher", "lower"] | None = None
     shown: bool = False
     published: bool = False
-    interval: str = ""  # what lies between the two ends that its values may have
+    interval: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Value:
-    """One value of a row. `number` is in the column's unit; None has its reason in `note`.
+    """One value of a row. `number` is in the column's unit; if it is None, `note` says why.
 
     `interval` is a 95 % interval in the same unit, `below` a second, smaller line.
     """
@@ -39,12 +43,12 @@ class Value:
 
 
 def absent(note: str = "", text: str = MISSING) -> Value:
-    """A value that is not known, with the reason."""
+    """An unknown value, with the reason."""
     return Value(number=None, text=text, note=note)
 
 
 def rounded(number: float | None, digits: int, note: str = "", none: str = "") -> Value:
-    """A number with fixed digits and thousands separators; None becomes an absence."""
+    """A number with fixed digits and thousands separators; None becomes an absent value."""
     if number is None:
         return absent(none or note)
     return Value(number=number, text=f"{number:,.{digits}f}", note=note)
@@ -59,7 +63,7 @@ def significant(number: float | None, note: str = "", none: str = "") -> Value:
 
 
 def per_cent(fraction: float | None, note: str = "", none: str = "") -> Value:
-    """A fraction as per cent with the paper's two digits."""
+    """A fraction as per cent, with two digits as in the paper."""
     return rounded(None if fraction is None else 100 * fraction, 2, note, none)
 
 
@@ -67,7 +71,7 @@ def _accuracy(set_name: str) -> list[Column]:
     title = SET_TITLES[set_name]
     where = f"{title.lower()} set"
 
-    def column(name: str, label: str, text: str, **options) -> Column:
+    def column(name: str, label: str, text: str, **options: Any) -> Column:
         return Column(
             key=f"{set_name}_{name}", group=title, label=label, title=f"{text}, {where}", **options
         )
@@ -76,32 +80,39 @@ def _accuracy(set_name: str) -> list[Column]:
     brain = "mean over slices with brain"
     return [
         column("rank", "Rank", "Rank by mean Dice over subjects within the backend, with its 95 % "
-               "interval and tiers", better="lower", shown=True, interval="rank over resampled "
+               "interval and tiers", better="lower", shown=normal, interval="rank over resampled "
                "subjects"),
-        column("dice", "Dice %", f"Dice of the brain, {brain}", better="higher", shown=True),
+        column("subject_dice", "Dice %", "Dice of the brain, mean over subjects; each false alarm "
+               "counts as one more slice with Dice 0. This is what ranks", better="higher",
+               shown=True, interval="mean over subjects"),
+        column("dice", "Dice, with brain %", f"Dice of the brain, {brain}", better="higher"),
         column("iou", "IoU %", f"IoU of the brain, {brain}", better="higher"),
         column("nsd", "NSD %", f"Surface Dice at the protocol's tolerance, {brain}",
                better="higher"),
         column("hd95_mm", "HD95 mm", f"95th-percentile Hausdorff distance, {brain}",
-               better="lower", shown=normal),
-        column("missed", "Missed", "Slices whose brain was missed altogether", better="lower",
+               better="lower"),
+        column("missed", "Missed", "Slices with brain in which none was found", better="lower",
                shown=True),
         column("false_alarm", "False alarms", "Slices without brain in which one was found",
-               better="lower"),
-        column("subject_dice", "Dice, subjects %", "Dice of the brain, mean over subjects",
-               better="higher", interval="mean over subjects"),
+               better="lower", shown=True),
+        column("sensitivity", "Sensitivity %", "Share of the slices with brain in which one was "
+               "found, with its exact interval over slices", better="higher", interval="share of "
+               "slices"),
+        column("specificity", "Specificity %", "Share of the slices without brain in which none "
+               "was found, with its exact interval over slices", better="higher",
+               interval="share of slices"),
         column("volume_dice", "Dice, volumes %", "Dice of each stack's pooled voxels, mean over "
-               "stacks and then subjects", better="higher"),
+               "stacks, then over subjects", better="higher"),
         column("dice_all", "Dice, all slices %", "Dice of the brain, mean over all slices",
                better="higher"),
         column("nsd_all", "NSD, all slices %", "Surface Dice, mean over all slices",
                better="higher"),
         column("hd95_mm_all", "HD95, all slices mm", "95th-percentile Hausdorff distance, mean "
                "over all slices; a false alarm counts as the image's diagonal", better="lower"),
-        column("paper_dice", "aDice %", "Mean of background's and brain's Dice, as in the paper",
+        column("paper_dice", "aDice %", "Mean of background and brain Dice, as in the paper",
                better="higher"),
         column("published_dice", "aDice % (paper)", "Dice printed in the paper", published=True),
-        column("paper_iou", "aIoU %", "Mean of background's and brain's IoU, as in the paper",
+        column("paper_iou", "aIoU %", "Mean of background and brain IoU, as in the paper",
                better="higher"),
         column("published_iou", "aIoU % (paper)", "IoU printed in the paper", published=True),
     ]  # fmt: skip
@@ -136,29 +147,31 @@ def _latency() -> list[Column]:
         Column(key="published_latency_ms", group=group, label="mean ms (paper)",
                title="Mean latency printed in the paper, on its own GPU", published=True),
         Column(key="first_call_ms", group=group, label="First call ms",
-               title="First forward call, start-up cost included", better="lower"),
+               title="First forward call, including start-up", better="lower"),
         Column(key="compile_ms", group=group, label="Compile ms",
-               title="Compilation ahead of the first call", better="lower"),
+               title="Compilation before the first call", better="lower"),
     ]  # fmt: skip
 
 
+# What a run needs is a peak; the weights alone are a fraction of it.
+WEIGHTS_MIB = "parameters_mib"
 MEMORY = {
     "device_peak_bytes": ("GPU peak MiB", "Peak memory of the process on the GPU"),
     "reserved_peak_bytes": ("Reserved MiB", "Peak of the framework's memory pool"),
     "allocated_peak_bytes": ("Allocated MiB", "Peak of the live tensors, by the framework"),
-    "rss_peak_bytes": ("Host peak MiB", "Peak host memory, minus the imports' share"),
+    "rss_peak_bytes": ("Host peak MiB", "Peak host memory, without that of the imports"),
     "parameters_bytes": ("Parameters MiB", "Memory of the weights"),
 }
 
 _COST = [
     Column(key="parameters", group="Cost", label="Parameters", title="Trainable parameters",
-           better="lower", shown=True),
+           better="lower"),
     Column(key="published_parameters", group="Cost", label="Parameters (paper)",
            title="Trainable parameters printed in the paper", published=True),
-    Column(key="gflops", group="Cost", label="GFLOPs", better="lower", shown=True,
-           title="2 per multiply-add of convolutions, at the protocol's input size"),
+    Column(key="gflops", group="Cost", label="GFLOPs", better="lower",
+           title="2 per multiply-add in convolutions, at the protocol's input size"),
     Column(key="paper_convention_gflops", group="Cost", label="GFLOPs, paper's count",
-           title="Operations as TensorFlow's profiler counts, at the protocol's input size",
+           title="Operations as TensorFlow's profiler counts them, at the protocol's input size",
            better="lower"),
     Column(key="published_gflops", group="Cost", label="GFLOPs (paper)", published=True,
            title="Operations printed in the paper, at 256×256"),

@@ -1,4 +1,4 @@
-"""From the records of one network in one backend to its rows: one row an execution plan."""
+"""From the records of one network in one backend to its rows, one per execution plan."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ from statistics import fmean
 from architectures.card import Published
 from harness import registry
 from harness.errors import UsageError
-from harness.leaderboard.board.cells import STATUS_TITLES, Cell, backend_title
-from harness.leaderboard.board.columns import SETS, Value, absent, per_cent, rounded, significant
-from harness.leaderboard.board.timings import plan_values
-from harness.records.schema import Record, SetScores
+from harness.leaderboard.board.columns import Value, absent, per_cent, rounded, significant
+from harness.leaderboard.board.seed_groups import SeedGroup
+from harness.leaderboard.board.timings import Quantity, plan_values, timed, timed_seed
+from harness.leaderboard.board.titles import SETS, STATUS_TITLES, backend_title
+from harness.records.schema import Latency, Record, SetScores
 from harness.records.store import StoredRecord
+from harness.statistics.proportions import proportion
 
-# In no name that a record may use, so that joined names stay apart ("a-b" and "c", "a" and "b-c").
+# No name in a record may contain it, so that joined names stay apart ("a-b", "c" and "a", "b-c").
 SEPARATOR = "~"
 
 
@@ -37,52 +39,93 @@ class Row:
     stamp: str = ""
     values: dict[str, Value] = field(default_factory=dict)
     tiers: dict[str, str] = field(default_factory=dict)
-    cell: Cell | None = None
+    seeds: SeedGroup | None = None
 
     def number(self, key: str) -> float | None:
-        """The number of a column, None where there is none."""
+        """The number in a column, or None."""
         value = self.values.get(key)
         return value.number if value else None
 
+    @property
+    def name(self) -> str:
+        """Network, backend and plan."""
+        return ", ".join(part for part in (self.title, self.backend_title, self.plan) if part)
 
-def rows_of(cell: Cell) -> list[Row]:
-    """The rows of a cell: one an execution plan that was timed, or one without a plan."""
-    accuracy = _accuracy(cell) | _cost(cell) | _published(cell.network)
-    plans = _plans(cell.finished) or [("", "")]
-    first = (cell.finished or cell.scored or cell.stored)[0].record
-    failed = [stored.record for stored in cell.stored if stored.record.status != "ok"]
-    reason = " ".join(
-        f"Seed {r.key.seed}: {r.reason or STATUS_TITLES[r.status]}"
-        if len(cell.stored) > 1
-        else r.reason or ""
-        for r in failed
-    )
+    @property
+    def has_result(self) -> bool:
+        """Whether there is a score or a measurement behind the row."""
+        return self.seeds is not None and self.seeds.has_result
+
+    @property
+    def trained(self) -> bool:
+        """Whether weights were trained; what was never trained is a floor, there to be beaten."""
+        return self.seeds is not None and any(record.training for record in self.seeds.records)
+
+    @property
+    def mean_dice(self) -> float | None:
+        """Mean of the Dice that ranks (per cent) over the test sets with scores."""
+        found = [self.number(f"{set_name}_subject_dice") for set_name in SETS]
+        known = [number for number in found if number is not None]
+        return fmean(known) if known else None
+
+    @property
+    def dice_text(self) -> str:
+        """The Dice that ranks, on each test set, in words."""
+        parts = [
+            f"{number:.1f}\N{NO-BREAK SPACE}% on {set_name}"
+            for set_name in SETS
+            if (number := self.number(f"{set_name}_subject_dice")) is not None
+        ]
+        return f"Dice {' and '.join(parts)} slices"
+
+    def latencies(self, quantity: Quantity) -> dict[int, Latency]:
+        """The latency of this row's plan by batch size, whatever its status."""
+        return timed(self.seeds, self.plan, self.precision, quantity) if self.seeds else {}
+
+    def timed_record(self, quantity: Quantity) -> StoredRecord | None:
+        """The record that `latencies` come from."""
+        return timed_seed(self.seeds, self.plan, self.precision, quantity) if self.seeds else None
+
+
+def rows_of(group: SeedGroup) -> list[Row]:
+    """The rows of a group: one per execution plan that was timed, or one without a plan."""
+    accuracy = _accuracy(group) | _cost(group) | _published(group.network)
+    plans = _plans(group.finished) or [("", "")]
+    reason = _failures(group)
     rows = []
     for plan, precision in plans:
-        measured, stamp = plan_values(cell, plan, precision)
+        measured, stamp = plan_values(group, plan, precision)
         rows.append(
             Row(
-                id=_row_id(cell.network, cell.backend, plan, precision),
-                network=cell.network,
-                title=cell.title,
-                backend=cell.backend,
-                backend_title=backend_title(cell.backend),
+                id=_row_id(group.network, group.backend, plan, precision),
+                network=group.network,
+                title=group.title,
+                backend=group.backend,
+                backend_title=backend_title(group.backend),
                 plan=plan,
                 precision=precision,
-                status=first.status,
-                status_title=STATUS_TITLES[first.status],
+                status=group.first.status,
+                status_title=STATUS_TITLES[group.first.status],
                 reason=reason,
-                flags=_flags(cell, plan),
+                flags=_flags(group, plan),
                 stamp=stamp,
                 values=accuracy | measured,
-                cell=cell,
+                seeds=group,
             )
         )
     return rows
 
 
+def _failures(group: SeedGroup) -> str:
+    """Why seeds failed; the seed is named if there are several."""
+    failed = [record for record in group.records if record.status != "ok"]
+    if len(group.stored) == 1:
+        return " ".join(record.reason or "" for record in failed)
+    return " ".join(f"Seed {r.key.seed}: {r.reason or STATUS_TITLES[r.status]}" for r in failed)
+
+
 def todo_row(network: str, title: str, backend: str) -> Row:
-    """The row of a cell that the plan asks for and that has no record."""
+    """The row of a network and backend that the grid asks for and that has no record."""
     return Row(
         id=_row_id(network, backend),
         network=network,
@@ -101,7 +144,7 @@ def _row_id(*names: str) -> str:
 
 
 def published(network: str) -> Published | None:
-    """The paper's figures for a network, or None where it has none or is not known here."""
+    """The paper's figures for a network; None if it has none or the network is unknown here."""
     try:
         entry = registry.networks().get(network)
         return entry.card.published if entry else None
@@ -109,21 +152,21 @@ def published(network: str) -> Published | None:
         return None
 
 
-def _flags(cell: Cell, plan: str) -> tuple[str, ...]:
+def _flags(group: SeedGroup, plan: str) -> tuple[str, ...]:
     flags = []
-    defaults = {e.plan for r in cell.records for e in r.latency if e.default}
-    if cell.scored and defaults and plan not in defaults:
+    defaults = {e.plan for r in group.records for e in r.latency if e.default}
+    if group.scored and defaults and plan not in defaults:
         flags.append(f"scored by plan {' and '.join(sorted(defaults))}")
-    trained = {r.training.weights_from for r in cell.records if r.training}
-    if foreign := sorted(trained - {cell.backend}):
+    trained = {r.training.weights_from for r in group.records if r.training}
+    if foreign := sorted(trained - {group.backend}):
         flags.append(f"weights from {' and '.join(map(backend_title, foreign))}")
-    if cell.lost:
+    if group.lost:
         flags.append(
-            f"{len(cell.stored) - len(cell.lost)} of {len(cell.stored)} seeds; the others count as "
-            "the worst"
+            f"{len(group.stored) - len(group.lost)} of {len(group.stored)} seeds; the others count "
+            "as the worst"
         )
-    elif len(cell.stored) > 1:
-        flags.append(f"{len(cell.stored)} seeds")
+    elif len(group.stored) > 1:
+        flags.append(f"{len(group.stored)} seeds")
     return tuple(flags)
 
 
@@ -132,20 +175,20 @@ def _plans(finished: Sequence[StoredRecord]) -> list[tuple[str, str]]:
     return list(found)
 
 
-def _over_seeds(cell: Cell, set_name: str, name: str) -> tuple[float | None, str]:
-    """Mean of a score over seeds, and the seeds' values as a note where there are several.
+def _over_seeds(group: SeedGroup, set_name: str, name: str) -> tuple[float | None, str]:
+    """Mean of a score over seeds, and the value of each seed as a note if there are several.
 
-    A seed that ended without scores has the worst value (statistics, 3): were it left out, a
-    network that diverges now and then would look as good as one that never does.
+    A seed without scores has the worst value (docs/statistics.md, 3): if it were left out, a
+    network that sometimes diverges would look as good as one that never does.
     """
-    scores = [r.scores[set_name] for r in _scored(cell) if set_name in r.scores]
+    scores = [r.scores[set_name] for r in _scored(group) if set_name in r.scores]
     if not scores or getattr(scores[0], name) is None:
         return None, ""
     worst = _worst(scores[0], name)
-    if cell.lost and worst is None:
+    if group.lost and worst is None:
         return None, ""
     found, notes = [], []
-    for record in cell.records:
+    for record in group.records:
         if set_name in record.scores:
             value, said = getattr(record.scores[set_name], name), ""
         elif record.status == "ok":
@@ -161,10 +204,11 @@ def _over_seeds(cell: Cell, set_name: str, name: str) -> tuple[float | None, str
 
 
 _COUNTS = ("missed", "false_alarm")
+_SHARES = {"missed": "sensitivity", "false_alarm": "specificity"}
 
 
 def _worst(scores: SetScores, name: str) -> float | None:
-    """What a seed without scores counts as; None for a distance, whose worst the record lacks."""
+    """What a seed without scores counts as; None for a distance, which has no worst value."""
     if name == "missed":
         return scores.slices_with_brain
     if name == "false_alarm":
@@ -172,48 +216,74 @@ def _worst(scores: SetScores, name: str) -> float | None:
     return None if name.endswith("_mm") else 0.0
 
 
-def _scored(cell: Cell) -> list[Record]:
-    return [stored.record for stored in cell.scored]
+def _scored(group: SeedGroup) -> list[Record]:
+    return [stored.record for stored in group.scored]
 
 
-def _accuracy(cell: Cell) -> dict[str, Value]:
+def _accuracy(group: SeedGroup) -> dict[str, Value]:
     values: dict[str, Value] = {}
     for set_name in SETS:
-        why = _why_none(cell, set_name)
+        why = _why_none(group, set_name)
         for name in ("dice", "iou", "nsd", "subject_dice", "dice_all", "paper_dice", "paper_iou"):
-            number, note = _over_seeds(cell, set_name, name)
+            number, note = _over_seeds(group, set_name, name)
             values[f"{set_name}_{name}"] = per_cent(number, note, why)
-        number, note = _over_seeds(cell, set_name, "hd95_mm")
+        number, note = _over_seeds(group, set_name, "hd95_mm")
         values[f"{set_name}_hd95_mm"] = rounded(number, 1, note, why)
         for name in _COUNTS:
-            values[f"{set_name}_{name}"] = _count(cell, set_name, name)
+            count = _count(group, set_name, name)
+            values[f"{set_name}_{name}"] = count
+            values[f"{set_name}_{_SHARES[name]}"] = _share(group, set_name, name, count)
     return values
 
 
-def _why_none(cell: Cell, set_name: str) -> str:
-    if cell.lost:
-        return "a seed ended without scores, and its worst distance is not known"
-    if not cell.scored:
-        first = cell.records[0]
+def _why_none(group: SeedGroup, set_name: str) -> str:
+    if group.lost:
+        return "a seed has no scores, and a distance has no worst value to count for it"
+    if not group.scored:
+        first = group.records[0]
         return first.reason or STATUS_TITLES[first.status]
     return f"not scored on the {set_name} set"
 
 
-def _count(cell: Cell, set_name: str, name: str) -> Value:
-    number, note = _over_seeds(cell, set_name, name)
+def _count(group: SeedGroup, set_name: str, name: str) -> Value:
+    number, note = _over_seeds(group, set_name, name)
     if number is None:
-        return absent(_why_none(cell, set_name))
-    scores = next(r.scores[set_name] for r in _scored(cell) if set_name in r.scores)
-    brain = scores.slices_with_brain
-    of = brain if name == "missed" else scores.slices - brain
+        return absent(_why_none(group, set_name))
+    of = _slices(group, set_name, name)
     kind = "slices with brain" if name == "missed" else "slices without brain"
     text = f"{number:.0f}" if number == int(number) else f"{number:.1f}"
     parts = [f"of {of} {kind}", note]
-    return Value(number=number, text=text, note="; ".join(part for part in parts if part))
+    note = "; ".join(part for part in parts if part)
+    return Value(number=number, text=text, note=note, below=f"of {of}")
 
 
-def _cost(cell: Cell) -> dict[str, Value]:
-    record = (cell.finished or cell.scored or cell.stored)[0].record
+def _slices(group: SeedGroup, set_name: str, name: str) -> int:
+    """How many slices could be missed, or raise a false alarm."""
+    scores = next(r.scores[set_name] for r in _scored(group) if set_name in r.scores)
+    brain = scores.slices_with_brain
+    return brain if name == "missed" else scores.slices - brain
+
+
+def _share(group: SeedGroup, set_name: str, name: str, count: Value) -> Value:
+    """Sensitivity or specificity by slice, from the count of wrong slices."""
+    if count.number is None:
+        return absent(count.note)
+    of = _slices(group, set_name, name)
+    if of == 0:
+        return absent("there is no such slice")
+    found = proportion(of - count.number, of)
+    low, high = 100 * found.low, 100 * found.high
+    return Value(
+        number=100 * found.share,
+        text=f"{100 * found.share:.1f}",
+        note=f"95 % interval {low:.1f}–{high:.1f} over slices (Clopper & Pearson)",
+        interval=(low, high),
+        below=f"{low:.0f}–{high:.0f}",
+    )
+
+
+def _cost(group: SeedGroup) -> dict[str, Value]:
+    record = group.first
     values: dict[str, Value] = {}
     cost, why = record.cost, record.cost_reason or record.reason or "not counted"
     values["parameters"] = rounded(cost.trainable_parameters if cost else None, 0, none=why)

@@ -8,19 +8,19 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import DataError
-from harness.leaderboard.board import from_slices
+from harness.leaderboard.board import slice_columns
 from harness.leaderboard.board.boards import Board, columns_of
-from harness.leaderboard.board.cells import backend_title
-from harness.leaderboard.board.columns import SETS, Value
+from harness.leaderboard.board.columns import Value
 from harness.leaderboard.board.rows import Row
+from harness.leaderboard.board.titles import SETS, backend_title
 from harness.records.schema import Record
-from harness.records.selection import declared, is_scored, slice_table
-from harness.statistics.comparison import compare
+from harness.records.selection import declared, is_scored, slice_table, trainings
+from harness.statistics.comparison import Trainings, compare
 from harness.statistics.results import Family, Standing
 from harness.statistics.spread import variance_split
 
-NEEDED = ("slice", "paper_dice", *from_slices.COLUMNS)
-# All pairs of more networks than this would be a table that nobody reads.
+NEEDED = ("slice", "paper_dice", *slice_columns.COLUMNS)
+# Nobody reads a table of all pairs of more networks than this.
 MAX_NETWORKS = 40
 
 
@@ -35,12 +35,12 @@ class FamilyView:
 
     @property
     def names(self) -> list[str]:
-        """The networks that have scores, by title, best first."""
+        """The titles of the networks with scores, best first."""
         return [standing.name for standing in self.family.standings]
 
     @property
     def absent(self) -> list[str]:
-        """Networks that were to be compared and have no scores: they count in the family."""
+        """Networks that were to be compared but have no scores; they count in the family."""
         paired = {name for pair in self.family.pairs for name in (pair.a, pair.b)}
         return sorted(paired - set(self.names))
 
@@ -68,32 +68,33 @@ class Standings:
 
     @property
     def reference(self) -> str:
-        """The backend with the most networks; of several, the first of the house."""
+        """The backend with the most networks; of several, the first in the project's order."""
         largest = max(self.families, key=lambda view: len(view.names), default=None)
         return largest.backend if largest else ""
 
 
 def with_standings(board: Board) -> tuple[Board, Standings]:
-    """The board with ranks, tiers and intervals in its rows, and what they come from."""
+    """The board with ranks, tiers and intervals in its rows, and the comparisons behind them."""
     names = _display_names(board)
-    stored = [item for cell in board.cells for item in cell.stored]
+    stored = board.stored
     if not any(map(is_scored, stored)):
         return board, Standings(names=names, problem="no record holds scores by slice")
     try:
         slices = slice_table(stored, NEEDED, lambda network: names[network])
-        found = from_slices.slice_values(slices)
+        found = slice_columns.slice_values(slices)
         board = replace(board, rows=tuple(_with_slices(row, names, found) for row in board.rows))
         families = {
             backend: [names[network] for network in networks]
             for backend, networks in declared(stored).items()
         }
-        standings = _compared(slices, names, families)
+        trained = trainings(stored, lambda network: names[network])
+        standings = _compared(slices, names, families, trained)
     except DataError as error:
         return board, Standings(names=names, problem=str(error))
     if standings.splits and any(_carried(record) for record in board.records):
         carried = (
-            "Some weights were trained in one framework and carried to others: between those the "
-            "split shows arithmetic alone, not training."
+            "Some weights were trained in one framework and loaded into others: between those the "
+            "split reflects arithmetic alone, not training."
         )
         standings = replace(standings, splits=(*standings.splits, carried))
     rows = tuple(_ranked(row, standings) for row in board.rows)
@@ -101,15 +102,18 @@ def with_standings(board: Board) -> tuple[Board, Standings]:
 
 
 def _compared(
-    slices: pd.DataFrame, names: dict[str, str], families: dict[str, list[str]]
+    slices: pd.DataFrame,
+    names: dict[str, str],
+    families: dict[str, list[str]],
+    trained: Trainings,
 ) -> Standings:
     """All comparisons of a board; `slices` and `families` name networks by their titles."""
     largest = max(map(len, families.values()))
     if largest > MAX_NETWORKS:
-        problem = f"{largest} networks are more than the {MAX_NETWORKS} that are compared pairwise"
+        problem = f"{largest} networks exceed the {MAX_NETWORKS} that are compared pairwise"
         return Standings(names=names, problem=problem)
     compared = [
-        compare(slices, "dice", set_name, contestants=families)
+        compare(slices, "dice", set_name, contestants=families, trainings=trained)
         for set_name in SETS
         if (slices["set"] == set_name).any()
     ]
@@ -124,7 +128,7 @@ def _compared(
                 family=family,
             )
             for comparison in compared
-            for family in sorted(comparison.families, key=_house_order)
+            for family in sorted(comparison.families, key=_project_order)
         ),
         names=names,
         splits=tuple(
@@ -135,9 +139,9 @@ def _compared(
     )
 
 
-def _with_slices(row: Row, names: dict[str, str], found: from_slices.Found) -> Row:
+def _with_slices(row: Row, names: dict[str, str], found: slice_columns.Found) -> Row:
     """The row with the columns that only the table of slices gives."""
-    if row.cell is None:
+    if row.seeds is None:
         return row
     values = {
         f"{set_name}_{column}": value
@@ -152,14 +156,14 @@ def _carried(record: Record) -> bool:
     return training is not None and training.weights_from != record.key.backend
 
 
-def _house_order(family: Family) -> tuple[int, str]:
+def _project_order(family: Family) -> tuple[int, str]:
     known = list(registry.BACKEND_TITLES)
     name = family.within
     return (known.index(name) if name in known else len(known)), name
 
 
 def _display_names(board: Board) -> dict[str, str]:
-    """Titles by network, made unique where two networks share one."""
+    """Titles by network, made unique if two networks share one."""
     titles = {row.network: row.title for row in board.rows}
     shared = list(titles.values())
     return {
@@ -176,14 +180,14 @@ def _ranked(row: Row, standings: Standings) -> Row:
         if view is None or name not in view.names:
             continue
         standing = view.family.standings[view.names.index(name)]
-        values |= _standing_values(set_name, standing, row)
+        values |= _standing_values(set_name, standing)
         if view.compares:
             values[f"{set_name}_rank"] = _rank(standing, view)
             tiers[set_name] = ", ".join(map(str, standing.tiers))
     return replace(row, values=values, tiers=tiers)
 
 
-def _standing_values(set_name: str, standing: Standing, row: Row) -> dict[str, Value]:
+def _standing_values(set_name: str, standing: Standing) -> dict[str, Value]:
     mean, interval = 100 * standing.mean, standing.interval
     # Student's interval does not know that Dice ends at 0 and 100 %.
     bounds = (max(0, 100 * interval.low), min(100, 100 * interval.high)) if interval else None
@@ -194,8 +198,8 @@ def _standing_values(set_name: str, standing: Standing, row: Row) -> dict[str, V
             text=f"{mean:.2f}",
             note=f"95 % confidence interval {shown}",
             interval=bounds,
+            below=shown if bounds else "",
         ),
-        f"{set_name}_dice": replace(row.values[f"{set_name}_dice"], below=shown if bounds else ""),
     }
 
 

@@ -2,41 +2,47 @@
 
 from __future__ import annotations
 
-from harness.leaderboard.board.cells import STATUS_TITLES, Cell
+from typing import Literal
+
 from harness.leaderboard.board.columns import MEMORY, Value, absent, rounded, significant
+from harness.leaderboard.board.seed_groups import SeedGroup
+from harness.leaderboard.board.titles import STATUS_TITLES
 from harness.records.schema import Latency
 from harness.records.store import StoredRecord
 
-PLAN_ORDER = ("forward", "end_to_end")
+Quantity = Literal["forward", "end_to_end"]
+QUANTITIES: tuple[Quantity, ...] = ("forward", "end_to_end")
 MIB = 2**20
 
 
-def timed_seed(cell: Cell, plan: str, precision: str, quantity: str) -> StoredRecord | None:
-    """The record behind a row's latencies: the lowest seed that has the plan; never an average."""
-    for stored in cell.finished:
+def timed_seed(
+    group: SeedGroup, plan: str, precision: str, quantity: Quantity
+) -> StoredRecord | None:
+    """The record behind a row's latencies: the lowest seed with that plan, never an average."""
+    for stored in group.finished:
         if any(_is(entry, plan, precision, quantity) for entry in stored.record.latency):
             return stored
     return None
 
 
-def timed(cell: Cell, plan: str, precision: str, quantity: str) -> dict[int, Latency]:
-    """Latency by batch size, of the seed that `timed_seed` names; empty where none has the plan."""
-    stored = timed_seed(cell, plan, precision, quantity)
+def timed(group: SeedGroup, plan: str, precision: str, quantity: Quantity) -> dict[int, Latency]:
+    """Latency by batch size of the seed that `timed_seed` names; empty if none has the plan."""
+    stored = timed_seed(group, plan, precision, quantity)
     entries = stored.record.latency if stored else []
     return {entry.batch: entry for entry in entries if _is(entry, plan, precision, quantity)}
 
 
-def _is(entry: Latency, plan: str, precision: str, quantity: str) -> bool:
+def _is(entry: Latency, plan: str, precision: str, quantity: Quantity) -> bool:
     return (entry.plan, entry.precision, entry.quantity) == (plan, precision, quantity)
 
 
-def plan_values(cell: Cell, plan: str, precision: str) -> tuple[dict[str, Value], str]:
+def plan_values(group: SeedGroup, plan: str, precision: str) -> tuple[dict[str, Value], str]:
     """Latency and memory columns of one plan, and why its figures are not publishable."""
-    values = _memory(cell, plan, precision)
+    values = _memory(group, plan, precision)
     stamp = ""
-    for quantity in PLAN_ORDER:
-        entry = timed(cell, plan, precision, quantity).get(1)
-        values |= _latency_values(quantity, entry, cell)
+    for quantity in QUANTITIES:
+        entry = timed(group, plan, precision, quantity).get(1)
+        values |= _latency_values(quantity, entry, group)
         if entry is not None and entry.status == "ok" and not entry.publishable:
             stamp = _stamp(entry)
     return values, stamp
@@ -45,12 +51,14 @@ def plan_values(cell: Cell, plan: str, precision: str) -> tuple[dict[str, Value]
 _FORWARD_KEYS = ("first_call_ms", "compile_ms", "forward_mean_ms")
 
 
-def _latency_values(quantity: str, entry: Latency | None, cell: Cell) -> dict[str, Value]:
-    """The columns of one quantity. What was measured and then rejected is a status, no number."""
+def _latency_values(
+    quantity: Quantity, entry: Latency | None, group: SeedGroup
+) -> dict[str, Value]:
+    """The columns of one quantity; a measurement that was rejected shows a status, not a number."""
     keys = [f"{quantity}_p50_ms", f"{quantity}_p90_ms"]
     keys += _FORWARD_KEYS if quantity == "forward" else ()
     if entry is None:
-        why = cell.records[0].reason if not cell.finished else None
+        why = group.records[0].reason if not group.finished else None
         return {key: absent(why or "not measured at batch size 1") for key in keys}
     if entry.status != "ok":
         title = STATUS_TITLES[entry.status]
@@ -66,7 +74,7 @@ def _latency_values(quantity: str, entry: Latency | None, cell: Cell) -> dict[st
     if quantity == "forward":
         spread = f"± {entry.std_ms:.2f} ms; {note}" if entry.std_ms is not None else note
         values["first_call_ms"] = significant(entry.first_call_ms, note, why)
-        values["compile_ms"] = significant(entry.compile_ms, note, "nothing is compiled ahead")
+        values["compile_ms"] = significant(entry.compile_ms, note, "nothing is compiled in advance")
         values["forward_mean_ms"] = significant(entry.mean_ms, spread, why)
     return values
 
@@ -74,18 +82,15 @@ def _latency_values(quantity: str, entry: Latency | None, cell: Cell) -> dict[st
 def _stamp(entry: Latency) -> str:
     if entry.profile == "quick":
         return "not publishable: quick profile"
-    why = [*entry.doubts, *entry.growth] or ["too few processes or queries yet."]
+    why = [*entry.doubts, *entry.growth] or ["too few processes or queries so far."]
     return f"not publishable: {why[0].rstrip('.')}"
 
 
-def _memory(cell: Cell, plan: str, precision: str) -> dict[str, Value]:
-    """Peaks at batch size 1, those of the plan's own process where they are known.
-
-    Else those of the process that trained and evaluated.
-    """
-    entries = [timed(cell, plan, precision, quantity).get(1) for quantity in PLAN_ORDER]
+def _memory(group: SeedGroup, plan: str, precision: str) -> dict[str, Value]:
+    """Peaks at batch size 1 in the plan's own process if known, else of training and evaluation."""
+    entries = [timed(group, plan, precision, quantity).get(1) for quantity in QUANTITIES]
     sources = [("at batch size 1", entry.memory) for entry in entries if entry]
-    record = (cell.finished or cell.scored or cell.stored)[0].record
+    record = group.first
     sources.append(("of training and evaluation", record.memory))
     values = {}
     for key in MEMORY:

@@ -1,1 +1,1 @@
-"""Sentences: the paper's claims, tested, and the headline."""
+"""What the page concludes: the headline, the paper's claims re-tested, and the scanner question."""

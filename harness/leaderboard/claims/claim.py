@@ -7,31 +7,31 @@ from typing import Literal
 
 from harness.leaderboard.board.rows import Row
 
-Outcome = Literal["holds", "falls", "undecided", "not tested"]
+ClaimOutcome = Literal["holds", "falls", "undecided", "not tested"]
 
-SUBJECT, RIVAL, ENCODER = "rfbsnet", "unet", "segnet"
+PROPOSED, RIVAL, ENCODER = "rfbsnet", "unet", "segnet"
 HEAVY = (RIVAL, ENCODER)
-# The networks of the paper's Table 1. Its claims are about these: another network on the board,
+# The networks of the paper's Table 1. Its claims are about these; another network on the board,
 # however good, says nothing about them.
 REAL_TIME = ("dfanet", "enet", "fast_scnn", "icnet", "shuffleseg", "shuffleseg_v2")
-NINE = (SUBJECT, *HEAVY, *REAL_TIME)
+NINE = (PROPOSED, *HEAVY, *REAL_TIME)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
     """A sentence of the paper, its figure, ours, the outcome and why.
 
-    `sources` are the rows whose records the figures come from.
+    `sources` are the rows behind the figures.
     """
 
     text: str
     paper: str
     ours: str
-    outcome: Outcome
+    outcome: ClaimOutcome
     why: str
     sources: tuple[Row, ...] = ()
 
 
 def untested(text: str, paper: str, why: str) -> Claim:
-    """A claim for which the records hold too little."""
+    """A claim that the records cannot test."""
     return Claim(text=text, paper=paper, ours="", outcome="not tested", why=why)

@@ -1,1 +1,1 @@
-"""Figures drawn from boards."""
+"""What the page draws: figures and overlays, from boards."""

@@ -1,7 +1,7 @@
 """The paper's Fig. 3, redone: reference and predicted outlines on slices of the test sets.
 
-The same slices are shown of every network: those whose mean Dice over all networks is the median
-and the least, and the one that they disagree on most.
+Every network shows the same slices: those whose mean Dice over all networks is the median and the
+lowest, and the one that the networks disagree on most.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from PIL import Image
 
 from harness.errors import RecordError
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.cells import Cell, backend_title
-from harness.leaderboard.board.columns import SET_TITLES, SETS
+from harness.leaderboard.board.seed_groups import SeedGroup
+from harness.leaderboard.board.titles import SET_TITLES, SETS, backend_title
 
 KEY = ["set", "stack", "slice"]
 KINDS = {"median": "Median slice", "worst": "Worst slice", "disputed": "Most disagreed on"}
@@ -48,7 +48,7 @@ class ShownSlice:
 
 @dataclass(frozen=True, kw_only=True)
 class OverlayRow:
-    """One network: a panel for each shown slice, None where it has no prediction of it."""
+    """One network: a panel for each slice shown, None if it has no prediction of that slice."""
 
     network: str
     title: str
@@ -66,12 +66,12 @@ class Overlays:
 
 
 def overlays(board: Board) -> Overlays | None:
-    """The gallery of a board, or None where no record holds predictions of gallery slices."""
-    cells = _one_backend_each(board)
-    if board.gallery is None or not cells:
+    """The gallery of a board; None if no record has predictions of gallery slices."""
+    groups = _one_backend_each(board)
+    if board.gallery is None or not groups:
         return None
     scores = pd.concat(
-        [_scores(cell).assign(network=cell.network) for cell in cells], ignore_index=True
+        [_scores(group).assign(network=group.network) for group in groups], ignore_index=True
     )
     gallery = board.gallery.set_index(KEY).sort_index()
     keys = [
@@ -84,26 +84,26 @@ def overlays(board: Board) -> Overlays | None:
         _shown(f"{board.id}-slice-{i}", kind, key, gallery.loc[key], window)
         for i, ((kind, key), window) in enumerate(zip(keys, windows, strict=True))
     )
-    rows = tuple(_row(cell, [key for _, key in keys], windows) for cell in cells)
+    rows = tuple(_row(group, [key for _, key in keys], windows) for group in groups)
     return Overlays(slices=shown, rows=rows) if shown else None
 
 
-def _one_backend_each(board: Board) -> list[Cell]:
+def _one_backend_each(board: Board) -> list[SeedGroup]:
     """The first backend in which each network has predictions, best network first."""
-    found: dict[str, Cell] = {}
-    for cell in board.cells:
-        if cell.scored and "predictions.parquet" in cell.scored[0].record.files:
-            found.setdefault(cell.network, cell)
+    found: dict[str, SeedGroup] = {}
+    for group in board.seed_groups:
+        if group.scored and "predictions.parquet" in group.scored[0].record.files:
+            found.setdefault(group.network, group)
     order = dict.fromkeys(row.network for row in board.rows)
     return [found[network] for network in order if network in found]
 
 
-def _scores(cell: Cell) -> pd.DataFrame:
-    return cell.scored[0].slices()[[*KEY, "dice", "brain_pixels"]]
+def _scores(group: SeedGroup) -> pd.DataFrame:
+    return group.scored[0].slices()[[*KEY, "dice", "brain_pixels"]]
 
 
 def _choose(scores: pd.DataFrame, available: pd.Index) -> list[tuple[str, tuple]]:
-    """Keys of the median, worst and most disputed slices with brain that the gallery holds."""
+    """Keys of the median, worst and most disputed slices with brain in the gallery."""
     brain = scores[scores["brain_pixels"] > 0]
     table = brain.groupby(KEY)["dice"].agg(["mean", "std"]).fillna(0)
     table = table[table.index.isin(available)]
@@ -162,9 +162,9 @@ def _shown(
     )
 
 
-def _row(cell: Cell, keys: list[tuple], windows: list[tuple[slice, slice]]) -> OverlayRow:
-    predictions = cell.scored[0].predictions().set_index(KEY)
-    dice = _scores(cell).set_index(KEY)["dice"]
+def _row(group: SeedGroup, keys: list[tuple], windows: list[tuple[slice, slice]]) -> OverlayRow:
+    predictions = group.scored[0].predictions().set_index(KEY)
+    dice = _scores(group).set_index(KEY)["dice"]
     panels: list[Panel | None] = []
     for key, window in zip(keys, windows, strict=True):
         if key not in predictions.index:
@@ -177,19 +177,19 @@ def _row(cell: Cell, keys: list[tuple], windows: list[tuple[slice, slice]]) -> O
         text = f"Dice {100 * dice.loc[key]:.1f} %" if mask.any() else "missed"
         panels.append(Panel(path=outline(mask[window]), caption=text + note))
     return OverlayRow(
-        network=cell.network,
-        title=cell.title,
-        backend=cell.backend,
-        backend_title=backend_title(cell.backend),
+        network=group.network,
+        title=group.title,
+        backend=group.backend,
+        backend_title=backend_title(group.backend),
         panels=tuple(panels),
     )
 
 
 def outline(mask: np.ndarray) -> str:
-    """The edges between (h, w) bool pixels as SVG path data; exact, nothing is smoothed.
+    """The outline of an (h, w) bool mask along pixel edges, as SVG path data; nothing is smoothed.
 
-    Edges are walked with the mask on their right, so that they close into loops; at a corner where
-    two pixels touch, the walk turns right and keeps them apart.
+    Edges are walked with the mask on the right, so that they close into loops. At a corner that two
+    pixels share, the walk turns right and keeps them apart.
     """
     padded = np.pad(mask.astype(np.int8), 1)
     edges: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -211,7 +211,7 @@ def outline(mask: np.ndarray) -> str:
 
 
 def _loop(edges: dict[tuple[int, int], list[tuple[int, int]]], start: tuple[int, int]) -> str:
-    """Take one closed walk out of `edges`, straight runs joined."""
+    """Remove one closed walk from `edges` and return it, straight runs joined."""
     runs: list[list[int]] = []
     place, step = start, (0, 0)
     while True:

@@ -1,7 +1,8 @@
 """Colours of the page and its figures, each for light and for dark.
 
-Figures are drawn with the light colour; the page's style sheet swaps it for the dark one. The nine
-hues are Paul Tol's "muted" scheme (colour-blind safe); markers and labels repeat what they say.
+Figures are drawn in the light colours; the page's style sheet swaps them for the dark ones. The
+hues follow Paul Tol's "muted" scheme (safe for colour-blind readers); markers and labels say the
+same as colours do.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ OTHER_MARKERS = ("v", "P", "X", "*", "p", "h")
 
 
 def hues(networks: Iterable[str]) -> dict[str, str]:
-    """A colour for each network, in alphabetical order; past ten they repeat."""
+    """A colour for each network, in alphabetical order; after ten they repeat."""
     return {name: HUES[i % len(HUES)][0] for i, name in enumerate(sorted(set(networks)))}
 
 
 def markers(backends: Iterable[str]) -> dict[str, str]:
-    """A marker for each backend; the four of the house keep theirs everywhere."""
+    """A marker for each backend; the built-in four have the same marker everywhere."""
     wanted = set(backends)
     others = sorted(wanted - MARKERS.keys())
     extra = {name: OTHER_MARKERS[i % len(OTHER_MARKERS)] for i, name in enumerate(others)}

@@ -1,37 +1,73 @@
 """Robustness: accuracy against the strength of one degradation, on a swept phantom.
 
-A sweep shows the same subjects at each strength with nothing else wrong, so that a line compares
-like with like (`fetalbench data phantom --sweep`). Strengths that were merely drawn make no line.
+A sweep shows the same subjects at each strength with no other degradation, so that a line compares
+like with like (`fetalbench data phantom --sweep`). Strengths drawn at random do not make a line.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from harness.data.phantom.presets import LEAST_LEVELS
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.cells import Cell, backend_title
-from harness.leaderboard.figures import palette
-from harness.leaderboard.figures.curves import MAX_LINES
-from harness.leaderboard.figures.latency_dice import Drawing, label_ends
-from harness.leaderboard.figures.svg import NETWORK, style, to_svg
+from harness.leaderboard.board.seed_groups import SeedGroup
+from harness.leaderboard.board.titles import backend_title
+from harness.leaderboard.figures.drawing import (
+    MAX_LINES,
+    Drawing,
+    LineEnd,
+    hues_of,
+    label_ends,
+    new_axes,
+)
+from harness.leaderboard.figures.svg import NETWORK, style
 
 STRENGTH = "strength_"
-# Where a slice lies in the brain is written down as a strength, too, but is not done to it.
+# Where a slice lies in the brain is recorded as a strength too, but is not a degradation.
 PLACE = "strength_edge"
+
+
+class SweptQuantity(NamedTuple):
+    """A column of `sweep_of`, its axis label, and what it means."""
+
+    column: str
+    label: str
+    meaning: str
+
+
 QUANTITIES = (
-    ("dice", "Brain Dice, %", "mean brain Dice over subjects, slices with brain"),
-    ("missed", "Missed slices, %", "share of slices with brain in which nothing was found"),
+    SweptQuantity("dice", "Brain Dice, %", "mean brain Dice over subjects, slices with brain"),
+    SweptQuantity(
+        "missed", "Missed slices, %", "share of slices with brain in which nothing was found"
+    ),
 )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sweep:
+    """One strength of degradation: the seeds shown, and `sweep_of` each of their networks."""
+
+    strength: str
+    groups: list[SeedGroup]
+    levels: dict[str, pd.DataFrame]
+
+    @property
+    def subjects(self) -> int:
+        """The most subjects that any network has at one level."""
+        return max(int(found["subjects"].max()) for found in self.levels.values() if len(found))
 
 
 def sweep_of(slices: pd.DataFrame, name: str) -> pd.DataFrame:
     """Dice, miss rate (fractions) and subjects by level of strength `name`; empty if not swept.
 
-    Counted are challenging slices with brain whose other strengths are all 0, at levels that
-    several share: drawn strengths coincide at their ends, 0 and 1, alone, which are too few for a
-    curve. Means are over slices and then over subjects.
+    It counts challenging slices with brain whose other strengths are all 0, at levels that several
+    share. Strengths drawn at random coincide only at 0 and 1, which are too few for a curve. Means
+    are over slices, then over subjects.
     """
     columns = [c for c in slices.columns if c.startswith(STRENGTH) and c != PLACE]
     others = [c for c in columns if c != name]
@@ -46,72 +82,53 @@ def sweep_of(slices: pd.DataFrame, name: str) -> pd.DataFrame:
 
 
 def robustness(board: Board) -> list[Drawing]:
-    """For each swept strength, Dice and miss rate by strength; one line a network."""
-    cells: dict[str, Cell] = {}
-    for cell in board.cells:
-        if cell.finished and "slices.parquet" in cell.finished[0].record.files:
-            cells.setdefault(cell.network, cell)
-    chosen = list(cells.values())[:MAX_LINES]
-    tables = {cell.network: cell.finished[0].slices() for cell in chosen}
+    """For each swept strength, Dice and miss rate by strength, with one line per network."""
+    groups: dict[str, SeedGroup] = {}
+    for group in board.seed_groups:
+        if group.finished and "slices.parquet" in group.finished[0].record.files:
+            groups.setdefault(group.network, group)
+    chosen = list(groups.values())[:MAX_LINES]
+    tables = {group.network: group.finished[0].slices() for group in chosen}
     first = next(iter(tables.values()), pd.DataFrame())
     drawings = []
     for name in (c for c in first.columns if c.startswith(STRENGTH) and c != PLACE):
-        sweeps = {network: sweep_of(table, name) for network, table in tables.items()}
-        if all(sweep.empty for sweep in sweeps.values()):
+        found = {network: sweep_of(table, name) for network, table in tables.items()}
+        if all(levels.empty for levels in found.values()):
             continue
-        drawings += [_drawing(board, chosen, name, sweeps, *quantity) for quantity in QUANTITIES]
+        sweep = Sweep(strength=name.removeprefix(STRENGTH), groups=chosen, levels=found)
+        drawings += [_drawing(board, sweep, quantity) for quantity in QUANTITIES]
     return drawings
 
 
-def _drawing(
-    board: Board,
-    cells: list[Cell],
-    name: str,
-    sweeps: dict[str, pd.DataFrame],
-    quantity: str,
-    label: str,
-    meaning: str,
-) -> Drawing:
-    own = name.removeprefix(STRENGTH)
-    title = f"{label.split(',')[0]} against the strength of {own}"
-    backends = ", ".join(dict.fromkeys(backend_title(cell.backend) for cell in cells))
-    count = max(int(sweep["subjects"].max()) for sweep in sweeps.values() if not sweep.empty)
-    shown = "One subject" if count == 1 else f"The same {count} subjects"
-    caption = (
-        f"{shown} at each strength, nothing else wrong: {meaning} ({backends}, lowest "
-        "seed). Strengths are those of the phantom, from 0 (none) to 1 (hardly readable)."
+def _drawing(board: Board, sweep: Sweep, quantity: SweptQuantity) -> Drawing:
+    backends = ", ".join(dict.fromkeys(backend_title(group.backend) for group in sweep.groups))
+    shown = "One subject" if sweep.subjects == 1 else f"The same {sweep.subjects} subjects"
+    return Drawing(
+        name=f"robustness-{sweep.strength}-{quantity.column}",
+        title=f"{quantity.label.split(',')[0]} against the strength of {sweep.strength}",
+        caption=f"{shown} at each strength, with no other degradation: {quantity.meaning} "
+        f"({backends}, lowest seed). Strengths are those of the phantom, from 0 (none) to 1 "
+        "(hardly readable).",
+        board_id=board.id,
+        draw=partial(_lines, board, sweep, quantity),
     )
 
-    def draw() -> Figure:
-        return _lines(board, cells, own, sweeps, quantity, label)
 
-    file_name = f"robustness-{own}-{quantity}"
-    svg = to_svg(draw(), f"{board.id}-{file_name}", f"{title}. {caption}")
-    return Drawing(name=file_name, title=title, caption=caption, svg=svg, draw=draw)
-
-
-def _lines(
-    board: Board,
-    cells: list[Cell],
-    own: str,
-    sweeps: dict[str, pd.DataFrame],
-    quantity: str,
-    label: str,
-) -> Figure:
-    hues = palette.hues(cell.network for cell in board.cells)
+def _lines(board: Board, sweep: Sweep, quantity: SweptQuantity) -> Figure:
+    hues = hues_of(board)
+    ends = []
     with style():
-        figure = Figure(figsize=(6.4, 3.9), layout="constrained")
-        axes = figure.add_subplot()
-        ends = []
-        for cell in cells:
-            sweep = 100 * sweeps[cell.network][quantity]
-            if sweep.empty:
+        figure, axes = new_axes(6.4, 3.9)
+        for group in sweep.groups:
+            values = 100 * sweep.levels[group.network][quantity.column]
+            if values.empty:
                 continue
-            gid = f"{NETWORK}{cell.network}/line"
-            color = hues[cell.network]
-            axes.plot(sweep.index, sweep, color=color, marker="o", markersize=4, gid=gid)
-            ends.append((sweep.index[-1], float(sweep.iloc[-1]), cell.network, cell.title))
-        axes.set_xlabel(f"Strength of {own}")
-        axes.set_ylabel(label)
+            gid = f"{NETWORK}{group.network}/line"
+            color = hues[group.network]
+            axes.plot(values.index, values, color=color, marker="o", markersize=4, gid=gid)
+            end = float(values.index[-1]), float(values.iloc[-1])
+            ends.append(LineEnd(*end, group.network, group.title))
+        axes.set_xlabel(f"Strength of {sweep.strength}")
+        axes.set_ylabel(quantity.label)
         label_ends(figure, axes, ends, hues)
     return figure

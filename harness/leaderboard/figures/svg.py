@@ -1,14 +1,14 @@
-"""Matplotlib figures as SVG that a strict page can hold: no style attributes, no dates, own ids.
+"""Matplotlib figures as SVG for a strict page: without style attributes and dates, with unique ids.
 
-Style attributes would need `unsafe-inline` in the page's Content-Security-Policy, so each becomes
-a presentation attribute, which the page's style sheet may override (dark mode does).
+Style attributes would need `unsafe-inline` in the page's Content-Security-Policy, so each becomes a
+presentation attribute, which the page's style sheet can override (dark mode does).
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 from xml.etree import ElementTree as ET
@@ -56,8 +56,8 @@ EDGE = SURFACE[0]
 
 
 @contextmanager
-def style():
-    """seaborn's white-grid look with the page's colours."""
+def style() -> Iterator[None]:
+    """Seaborn's white-grid style with the page's colours."""
     with sns.axes_style("whitegrid"), rc_context(_RC):
         yield
 
@@ -79,7 +79,7 @@ def to_svg(figure: Figure, name: str, label: str, titles: Mapping[str, str] | No
     for element in root.iter():
         _tidy(element, name, titles or {})
     for definition in root.iter(f"{{{SVG}}}defs"):
-        # What is used takes its paint from the user, which the page's style sheet can reach.
+        # A used element inherits its paint from `<use>`, which the page's style sheet can reach.
         for element in definition.iter(f"{{{SVG}}}path"):
             element.attrib.pop("stroke", None)
     for attribute in ("width", "height", "version"):
@@ -122,7 +122,7 @@ def _tidy(element: ET.Element, name: str, titles: Mapping[str, str]) -> None:
 
 
 def _set_font(element: ET.Element, shorthand: str) -> None:
-    """Keep weight and size of CSS's `font`; the family is the page's."""
+    """Keep the weight and size of CSS `font`; the family is that of the page."""
     if size := re.search(r"([\d.]+)px", shorthand):
         element.set("font-size", size.group(1))
     if weight := re.search(r"\b(600|700|bold)\b", shorthand):

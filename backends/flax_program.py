@@ -1,0 +1,133 @@
+"""A Flax NNX network as pure functions of its weights: what trainer, inference and network share.
+
+The functions take two flat dictionaries (parameters, running statistics) by canonical name: JAX
+flattens a dictionary in C++, an `nnx.State` in Python, and a small network's whole latency is of
+that order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from backends.contract import Weights
+from backends.flax_layers import shift_depthwise
+from backends.plans import Plan
+
+Values = dict[str, jax.Array]
+MATMUL_PRECISIONS = {
+    "float32": "highest",
+    "tf32": "tensorfloat32",
+    "bfloat16": "default",
+    "float16": "default",
+}
+REDUCED = ("bfloat16", "float16")
+
+
+def _definition_order(module: nnx.Module, prefix: str = "") -> list[str]:
+    """Canonical names of all variables in the order in which the network defines them."""
+    names = []
+    for name, part in vars(module).items():
+        if isinstance(part, nnx.Variable):
+            names.append(prefix + name)
+        elif isinstance(part, nnx.Module):
+            names += _definition_order(part, f"{prefix}{name}.")
+    return names
+
+
+class FlaxProgram:
+    """An NNX module, its weights on the device, and what was compiled of it for inference."""
+
+    def __init__(self, module: nnx.Module, height: int, width: int) -> None:
+        self.height, self.width = height, width
+        self._graph, state = nnx.split(module)
+        self._variables = {
+            ".".join(map(str, path)): (path, variable)
+            for path, variable in nnx.to_flat_state(state)
+        }
+        self.names = _definition_order(module)
+        self.parameters = self._put(nnx.Param)
+        self.statistics = self._put(nnx.BatchStat)
+        self._reduced: dict[str, tuple[Values, Values]] = {}
+        self._reduced_from: Values = {}
+        self._executables: dict[tuple[str, int, bool], Any] = {}
+
+    def _put(self, kind: type[nnx.Variable]) -> Values:
+        """The variables of one kind on the device."""
+        variables = {name: self._variables[name][1] for name in self.names}
+        chosen = {n: v.get_value() for n, v in variables.items() if isinstance(v, kind)}
+        return jax.device_put(chosen, may_alias=False)
+
+    def load(self, weights: Weights) -> None:
+        """Put weights on the device that were checked before."""
+        # No aliases: a NumPy buffer shared with JAX must not be donated by training.
+        self.parameters = jax.device_put({n: weights[n] for n in self.parameters}, may_alias=False)
+        self.statistics = jax.device_put({n: weights[n] for n in self.statistics}, may_alias=False)
+
+    def merge(
+        self,
+        parameters: Values,
+        statistics: Values,
+        *,
+        training: bool = False,
+        dropout: bool = False,
+        shifted: bool = False,
+    ) -> nnx.Module:
+        """The module in the given mode, holding the given values (inside a trace)."""
+        flat = {
+            self._variables[name][0]: self._variables[name][1].replace(value)
+            for name, value in (parameters | statistics).items()
+        }
+        module: nnx.Module = nnx.merge(self._graph, nnx.from_flat_state(flat))
+        module.set_attributes(
+            use_running_average=not training, deterministic=not dropout, raise_if_not_found=False
+        )
+        shift_depthwise(module, shifted)
+        return module
+
+    def values_in(self, precision: str) -> tuple[Values, Values]:
+        """The weights as a plan of that precision takes them; normalisation stays float32."""
+        if precision not in REDUCED:
+            return self.parameters, self.statistics
+        if self._reduced_from is not self.parameters:
+            self._reduced_from = self.parameters
+            self._reduced = {}
+        if precision not in self._reduced:
+            reduced = {
+                name: value if name.endswith((".gamma", ".beta")) else value.astype(precision)
+                for name, value in self.parameters.items()
+            }
+            self._reduced[precision] = reduced, self.statistics
+        return self._reduced[precision]
+
+    def forward(
+        self, parameters: Values, statistics: Values, images: jax.Array, *, shifted: bool = False
+    ) -> jax.Array:
+        """Float32 logits as a pure function of the weights, in inference mode."""
+        module: Any = self.merge(parameters, statistics, shifted=shifted)
+        return module(images).astype(jnp.float32)
+
+    def executable(self, plan: Plan, batch: int, *, masks: bool) -> Any:
+        """Compiled function from (parameters, statistics, images) to logits or uint8 masks."""
+        key = (plan.key, batch, masks)
+        if key not in self._executables:
+
+            def answer(parameters: Values, statistics: Values, images: jax.Array) -> jax.Array:
+                shifted = plan.key == "aot-shifted-depthwise"
+                logits = self.forward(parameters, statistics, images, shifted=shifted)
+                return logits.argmax(-1).astype(jnp.uint8) if masks else logits
+
+            images = jax.ShapeDtypeStruct((batch, self.height, self.width, 1), jnp.float32)
+            with jax.default_matmul_precision(MATMUL_PRECISIONS[plan.precision]):
+                lowered = jax.jit(answer).lower(*self.values_in(plan.precision), images)
+            self._executables[key] = lowered.compile()
+        return self._executables[key]
+
+    def running_values(self, module: nnx.Module, names: Iterable[str]) -> Values:
+        """The running statistics that a module holds after it ran (inside a trace)."""
+        after = dict(nnx.to_flat_state(nnx.state(module, nnx.BatchStat)))
+        return {name: after[self._variables[name][0]][...] for name in names}

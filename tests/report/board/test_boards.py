@@ -1,0 +1,114 @@
+"""Which records share a table, and what its rows hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harness.errors import RecordError, UsageError
+from harness.leaderboard import page as leaderboard
+from harness.leaderboard.board.boards import build_boards
+from harness.records.store import load_records
+from tests.report import factory
+from tests.report.factory import Cell
+from tests.report.reading import board_of, boards_of
+
+
+def test_boards_never_mix_hashes_or_machines(tmp_path: Path) -> None:
+    cells = [
+        Cell(network="enet"),
+        Cell(network="unet", protocol_hash="e" * 64),
+        Cell(network="icnet", dataset_hash="d" * 64),
+        Cell(network="segnet", machine="other"),
+    ]
+    results = factory.write_results(tmp_path / "results", cells)
+    boards = boards_of(results)
+    assert sorted([row.network for row in board.rows] for board in boards) == [
+        ["enet"],
+        ["icnet"],
+        ["segnet"],
+        ["unet"],
+    ]
+    (only,) = boards_of(results, protocol="eeee")
+    assert [row.network for row in only.rows] == ["unet"]
+    with pytest.raises(UsageError, match="did you mean 'tiny'"):
+        boards_of(results, protocol="tinny")
+
+
+def test_every_status_has_its_row_and_reason(results: Path) -> None:
+    (board,) = boards_of(results)
+    rows = {(row.network, row.backend): row for row in board.rows}
+    assert rows["segnet", "keras"].status == "oom"
+    assert "4.0 GiB" in rows["segnet", "keras"].reason
+    assert rows["segnet", "keras"].values["normal_dice"].number is None
+    assert rows["dfanet", "flax"].status == "todo"
+    assert ("threshold", "torch") not in rows
+    assert rows["enet", "flax"].flags == ("weights from PyTorch",)
+    assert rows["enet", "torch"].flags == ()
+    assert rows["enet", "torch"].stamp == "not publishable: quick profile"
+
+
+def test_published_profile_has_no_stamp(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", profile="publish")]
+    (board,) = boards_of(factory.write_results(tmp_path / "results", cells))
+    assert [row.stamp for row in board.rows] == [""]
+
+
+def test_seeds_are_averaged_and_shown(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", seed=seed) for seed in (0, 1, 2)]
+    (board,) = boards_of(factory.write_results(tmp_path / "results", cells))
+    (row,) = board.rows
+    found = [record.scores["normal"].dice for record in board.records]
+    assert row.values["normal_dice"].number == pytest.approx(100 * np.mean(found))
+    assert row.flags == ("3 seeds",)
+    assert "seed 2" in row.values["normal_dice"].note
+
+
+def test_unsafe_names_are_refused(tmp_path: Path) -> None:
+    results = factory.write_results(tmp_path / "results", [Cell(network="enet")])
+    (path,) = results.glob("*/*/*/*/*/*/record.json")
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"network": "enet"', '"network": "<img src=x>"'), encoding="utf-8")
+    with pytest.raises(RecordError, match="not allowed"):
+        leaderboard.render(results, figures=False)
+
+
+def test_no_records_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(RecordError, match="no such results folder"):
+        leaderboard.render(tmp_path / "nowhere")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match="no records"):
+        leaderboard.render(tmp_path / "empty")
+
+
+def test_boards_and_rows_of_like_names_stay_apart(tmp_path: Path) -> None:
+    cells = [
+        Cell(network="enet", machine=machine, plan=plan)
+        for machine in ("a.b", "a_b", "a-b")
+        for plan in ("x", "x-y")
+    ]
+    for seed, cell in enumerate(cells):
+        cells[seed] = Cell(network="enet", machine=cell.machine, plan=cell.plan, seed=seed)
+    boards = build_boards(load_records(factory.write_results(tmp_path / "results", cells)), {})
+    assert len({board.id for board in boards}) == 3
+    ids = [row.id for board in boards for row in board.rows]
+    assert len(set(ids)) == len(ids) == 6
+
+
+def test_the_memory_that_most_rows_know_is_shown(tmp_path: Path) -> None:
+    cells = [
+        Cell(network="enet", memory={"allocated_peak_bytes": 2**20}),
+        Cell(network="unet"),
+        Cell(network="segnet"),
+    ]
+    board, _ = board_of(factory.write_results(tmp_path / "results", cells))
+    assert [c.key for c in board.columns if c.key.endswith("_mib") and c.shown] == ["rss_peak_mib"]
+
+
+def test_plans_with_a_path_are_refused(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", plan="../../escape")]
+    results = factory.write_results(tmp_path / "results", cells)
+    with pytest.raises(RecordError, match=r"plan name '../../escape' is not allowed"):
+        leaderboard.render(results, figures=False)

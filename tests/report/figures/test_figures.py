@@ -1,0 +1,60 @@
+"""Figures: what they draw, and SVG that the page can hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import numpy as np
+import pytest
+
+from harness.errors import RecordError
+from harness.leaderboard.figures.batch_sweep import batch_sweep
+from harness.leaderboard.figures.latency_dice import pareto_front
+from harness.leaderboard.figures.overlays import outline
+from harness.leaderboard.figures.robustness import robustness
+from tests.report import factory
+from tests.report.factory import Cell
+from tests.report.reading import board_of, boards_of
+
+
+def test_figures_stand_beside_the_page_as_valid_svg(files: dict[str, bytes]) -> None:
+    drawn = [name for name in files if name.endswith(".svg")]
+    assert len(drawn) >= 5
+    for name in drawn:
+        root = ET.fromstring(files[name])
+        assert root.tag.endswith("svg")
+        assert "style" not in {attribute for e in root.iter() for attribute in e.attrib}
+
+
+def test_pareto_front() -> None:
+    points = [(1.0, 50.0), (2.0, 40.0), (3.0, 90.0), (3.0, 80.0), (4.0, 90.0)]
+    assert pareto_front(points) == [(1.0, 50.0), (3.0, 90.0)]
+
+
+def test_outline_is_exact() -> None:
+    ring = np.ones((3, 3), bool)
+    ring[1, 1] = False
+    assert outline(ring) == "M0 0h3v3h-3v-3zM1 1v1h1v-1h-1z"
+    assert outline(np.eye(2, dtype=bool)) == "M0 0h1v1h-1v-1zM1 1h1v1h-1v-1z"
+    assert outline(np.zeros((4, 4), bool)) == ""
+
+
+def test_a_gap_in_a_sweep_is_a_gap(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", rejected={4: "oom"}), Cell(network="unet")]
+    board, _ = board_of(factory.write_results(tmp_path / "results", cells))
+    (drawing,) = batch_sweep(board)
+    assert "ENet at batch 4 (out of memory)" in drawing.caption
+    axes = drawing.draw().axes[0]
+    line = next(line for line in axes.lines if line.get_gid() == "network:enet/line")
+    batches, times = np.asarray(line.get_xdata()), np.asarray(line.get_ydata(), dtype=float)
+    assert np.isnan(times).tolist() == (batches == 4).tolist()
+    cross = next(line for line in axes.lines if line.get_gid() == "network:enet/gaps")
+    assert np.asarray(cross.get_xdata()).tolist() == [2]
+
+
+def test_columns_with_a_path_are_refused(tmp_path: Path) -> None:
+    cell = Cell(network="enet", swept=True, strength="strength_../../escape")
+    results = factory.write_results(tmp_path / "results", [cell])
+    with pytest.raises(RecordError, match="not a safe file name"):
+        robustness(boards_of(results)[0])

@@ -1,0 +1,61 @@
+"""The leaderboard as CSV, JSON and LaTeX."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import jsonschema
+
+from harness.leaderboard import page as leaderboard
+from harness.leaderboard.schema import export_schema
+from tests.conftest import ROOT
+from tests.report import factory
+from tests.report.factory import Cell
+
+
+def test_the_json_export_is_what_its_schema_says(exported: dict[str, bytes]) -> None:
+    written = json.loads((ROOT / "docs" / "leaderboard.schema.json").read_text(encoding="utf-8"))
+    assert written == export_schema(), "run `make schema`"
+    jsonschema.validate(json.loads(exported["leaderboard.json"]), written)
+
+
+def test_exports_hold_every_row(exported: dict[str, bytes]) -> None:
+    rows = list(csv.DictReader(io.StringIO(exported["leaderboard.csv"].decode())))
+    assert len(rows) == 28
+    data = json.loads(exported["leaderboard.json"])
+    assert [row["network"] for row in data["rows"]] == [row["network"] for row in rows]
+    enet = next(
+        row for row in data["rows"] if (row["network"], row["backend"]) == ("enet", "torch")
+    )
+    assert enet["parameters"] == 362_838
+    assert enet["record"].startswith("results/cpu-2-cores/")
+    assert exported["table1.tex"].decode().count("U-Net") == 3
+
+
+def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", title="=cmd|'/c calc'!A1")]
+    results = factory.write_results(tmp_path / "results", cells)
+    text = leaderboard.render(results, figures=False)["leaderboard.csv"].decode()
+    assert "'=cmd" in text
+
+
+def test_ranks_and_intervals_are_exported(exported: dict[str, bytes]) -> None:
+    rows = json.loads(exported["leaderboard.json"])["rows"]
+    row = next(r for r in rows if (r["network"], r["backend"]) == ("rfbsnet", "torch"))
+    assert row["normal_rank"] == 1
+    assert 1 <= row["normal_rank_low"] <= row["normal_rank"] <= row["normal_rank_high"] <= 9
+    low, high = row["normal_subject_dice_low"], row["normal_subject_dice_high"]
+    assert low < row["normal_subject_dice"] < high
+    assert row["normal_tiers"] == "1"
+
+
+def test_a_title_cannot_leave_its_comment(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", dataset={"title": "Data\n\\input{/etc/passwd}"})]
+    text = leaderboard.render(factory.write_results(tmp_path / "results", cells), figures=False)[
+        "table1.tex"
+    ]
+    assert not any(line.startswith(b"\\") and b"passwd" in line for line in text.splitlines())
+    assert text.splitlines()[0].startswith(b"% Data \\textbackslash{}input")
