@@ -1,32 +1,57 @@
-# `make` alone lists the targets. Everything needs Python ≥ 3.11 and installs into .venv.
+# `make` alone lists the targets. Everything needs Python ≥ 3.11 and installs into .venv, on a GPU
+# box also into .venv-torch, .venv-keras and .venv-jax: CUDA libraries of one framework each.
 PYTHON ?= python3
 BIN := .venv/bin
 DEVICE ?= auto
 # Of `make leaderboard`. The committed results/ and reports/ were made with RESULTS=results REPORTS=reports.
 RESULTS ?= build/leaderboard/results
 REPORTS ?= build/leaderboard/reports
-GPU := $(wildcard /dev/nvidia0)
-# On a machine without a GPU the pinned CPU builds; on a GPU box the ranges of pyproject.toml.
-CONSTRAINTS := $(if $(GPU),,--constraint constraints/cpu.txt)
+# Where there is a GPU. GPU=1 says so where none shows (docker build), GPU=0 leaves it alone.
+GPU ?= $(if $(wildcard /dev/nvidia[0-9]* /dev/dxg /proc/driver/nvidia/gpus/*),1,0)
+WORLD := $(if $(filter-out 0,$(GPU)),gpu,cpu)
+# The stamp names what .venv was made for: on a GPU box that of a CPU is not enough.
+INSTALLED := .venv/installed-$(WORLD)
+# An index of PyTorch's CPU builds, which the plain index lacks for Linux; see the README.
+TORCH_INDEX ?=
+PIP := -m pip install --quiet --upgrade-strategy only-if-needed $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 comma := ,
-EXTRAS := torch$(comma)jax$(comma)deploy$(comma)$(if $(GPU),keras$(comma)gpu,keras-cpu)
+CPU := torch$(comma)keras-cpu$(comma)jax$(comma)deploy
+# Of `make reproduce`: PRESET names data and protocol, OUT is where data/, results/ and reports/ go.
+PRESET ?= paper
+OUT ?= $(if $(filter paper,$(PRESET)),.,build/$(PRESET))
+DATA ?= $(OUT)/data/$(PRESET)
+CELLS = --protocol $(PRESET) --data $(DATA) --results $(OUT)/results --device $(DEVICE) $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help leaderboard test test-all smoke lint format reproduce schema clean
+.PHONY: help install leaderboard test test-all smoke lint format reproduce schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
 
-.venv/installed: pyproject.toml constraints/cpu.txt
+install: $(INSTALLED) ## make the environment, on a GPU box one for each framework (GPU=1 or 0 decides)
+
+.venv/installed-cpu: pyproject.toml constraints/cpu.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed $(CONSTRAINTS) --editable '.[$(EXTRAS)]'
+	$(BIN)/python $(PIP) --constraint constraints/cpu.txt --editable '.[$(CPU)]'
 	@touch $@
 
-.venv/installed-dev: .venv/installed
-	$(BIN)/python -m pip install --quiet --upgrade-strategy only-if-needed $(CONSTRAINTS) --editable '.[$(EXTRAS),dev]'
+.venv/installed-gpu: .venv-torch/installed .venv-keras/installed .venv-jax/installed
+	$(PYTHON) -m venv .venv
+	$(BIN)/python $(PIP) --constraint constraints/cpu.txt --editable .
+	$(BIN)/python -m harness.jobs.interpreters torch=.venv-torch keras=.venv-keras flax=.venv-jax
 	@touch $@
 
-data/tiny/dataset.json: .venv/installed
+.venv-%/installed: pyproject.toml constraints/gpu-%.txt
+	$(PYTHON) -m venv .venv-$*
+	.venv-$*/bin/python $(PIP) --constraint constraints/gpu-$*.txt --editable '.[gpu-$*]'
+	@touch $@
+
+# Tests run with the CPU builds everywhere.
+.venv/installed-dev: .venv/installed-cpu
+	$(BIN)/python $(PIP) --constraint constraints/cpu.txt --editable '.[$(CPU),dev]'
+	@touch $@
+
+data/tiny/dataset.json: $(INSTALLED)
 	$(BIN)/fetalbench data phantom --preset tiny --out data/tiny --force
 
 leaderboard: data/tiny/dataset.json ## install, make the embedded data, run every network, write the page
@@ -50,15 +75,18 @@ lint: .venv/installed-dev ## ruff and pyright
 format: .venv/installed-dev ## format the code
 	$(BIN)/ruff format . && $(BIN)/ruff check --fix .
 
-reproduce: .venv/installed ## the paper's protocol, on a GPU (DEVICE=cpu forces it elsewhere)
-	@test "$(DEVICE)" = cpu || $(BIN)/fetalbench doctor --gpu
-	test -d data/paper || $(BIN)/fetalbench data phantom --preset paper --out data/paper
-	$(BIN)/fetalbench run --protocol paper --data data/paper --device $(DEVICE); status=$$?; test $$status -le 1 || exit $$status
-	$(BIN)/fetalbench report
+reproduce: $(INSTALLED) ## the paper's protocol on a GPU; PLAN=1 only says what it would do (docs/reproduction.md)
+	@test "$(DEVICE)" = cpu || $(BIN)/fetalbench doctor --gpu $(if $(BACKENDS),--backends $(BACKENDS))
+	test -f $(DATA)/dataset.json || $(BIN)/fetalbench data phantom --preset $(PRESET) --out $(DATA)
+	$(BIN)/fetalbench plan $(CELLS)
+ifndef PLAN
+	$(BIN)/fetalbench run $(CELLS); status=$$?; test $$status -le 1 || exit $$status
+	$(BIN)/fetalbench report --results $(OUT)/results --out $(OUT)/reports
+endif
 
-schema: .venv/installed ## write the JSON Schemas of records and of leaderboard.json to docs/
+schema: $(INSTALLED) ## write the JSON Schemas of records and of leaderboard.json to docs/
 	$(BIN)/python -m harness.records.schema > docs/record.schema.json
 	$(BIN)/python -m harness.leaderboard.schema > docs/leaderboard.schema.json
 
-clean: ## remove the environment and all that is generated
-	rm -rf .venv build data results/.work
+clean: ## remove the environments and all that is generated
+	rm -rf .venv .venv-torch .venv-keras .venv-jax build data results/.work

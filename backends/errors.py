@@ -34,6 +34,19 @@ class Unsupported(BackendError):
     """The backend declares that it cannot do this; becomes the status `unsupported`."""
 
 
+class NoDevice(Unsupported):
+    """The framework is here and does not see the device that was asked for."""
+
+
+def require_device(framework: str, wanted: str, seen: bool, detail: str = "") -> None:
+    """Raise `NoDevice` unless the framework sees the device: it must not fall back to another."""
+    if not seen:
+        raise NoDevice(
+            f"{framework} sees no {wanted} device{f' ({detail})' if detail else ''}: choose the "
+            "device cpu, or install the framework's CUDA build beside an NVIDIA GPU (make install)."
+        )
+
+
 class MissingFramework(BackendError):
     """The framework of a backend is not installed."""
 

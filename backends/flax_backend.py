@@ -23,7 +23,7 @@ import numpy as np
 from typing_extensions import override
 
 from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
-from backends.errors import Unsupported, require_size
+from backends.errors import require_device, require_size
 from backends.flax_inference import plan_of
 from backends.flax_network import FlaxNetwork
 from backends.flax_program import MATMUL_PRECISIONS, REDUCED
@@ -50,16 +50,16 @@ class FlaxBackend(Backend):
         if runtime.deterministic and runtime.device == "cuda":
             flags = os.environ.get("XLA_FLAGS", "")
             os.environ["XLA_FLAGS"] = f"{flags} --xla_gpu_deterministic_ops=true".strip()
-        jax.config.update("jax_platforms", "cpu" if runtime.device == "cpu" else "cuda,cpu")
+        jax.config.update("jax_platforms", runtime.device)
         # Strict float32: GPUs would otherwise multiply in TF32.
         jax.config.update("jax_default_matmul_precision", "highest")
+        platform_name = "gpu" if runtime.device == "cuda" else "cpu"
         try:
             self._device = jax.devices()[0]
-        except RuntimeError as error:
-            raise Unsupported(
-                f"JAX finds no device {runtime.device!r} ({str(error).splitlines()[0]}): choose "
-                "the device cpu, or install 'fetalbench[jax,gpu]' beside an NVIDIA GPU."
-            ) from None
+        except (RuntimeError, AssertionError) as error:  # the latter without a CUDA plugin
+            require_device("JAX", runtime.device, False, str(error).partition("\n")[0])
+            raise
+        require_device("JAX", runtime.device, self._device.platform == platform_name)
 
     @override
     def build(

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from backends.contract import Array, Bytes, Runtime
-from backends.errors import BackendError, MissingFramework, Unsupported
+from backends.errors import BackendError, Unsupported, require_device
 
 ENGINE: str = keras.backend.backend()
 TENSORFLOW = ENGINE == "tensorflow"
@@ -36,7 +36,7 @@ def canonical_path(name: str) -> str:
 def start(runtime: Runtime) -> None:
     """Apply device, threads and determinism to the engine, and float32 without TF32.
 
-    Raises `MissingFramework` if a GPU is asked for and not seen, and `BackendError` if the
+    Raises `NoDevice` if a GPU is asked for and not seen, and `BackendError` if the
     engine has computed already with other settings.
     """
     keras.config.set_image_data_format("channels_last")
@@ -102,10 +102,7 @@ def predict_compilations(model: keras.Model) -> int:
 
 def _start_tensorflow(runtime: Runtime) -> None:
     gpus = tf.config.list_physical_devices("GPU")
-    if runtime.device == "cuda" and not gpus:
-        raise MissingFramework(
-            "TensorFlow sees no GPU: run on the cpu, or install tensorflow[and-cuda]."
-        )
+    require_device("TensorFlow", runtime.device, runtime.device == "cpu" or bool(gpus))
     try:
         if runtime.device == "cpu":
             tf.config.set_visible_devices([], "GPU")
@@ -130,11 +127,11 @@ def _start_jax(runtime: Runtime) -> None:
     jax.config.update("jax_platforms", runtime.device)
     jax.config.update("jax_default_matmul_precision", "highest")
     try:
-        jax.devices()
-    except RuntimeError:
-        raise MissingFramework(
-            f"JAX sees no device {runtime.device!r}: run on the cpu, or install jax[cuda12]."
-        ) from None
+        platform_name = jax.devices()[0].platform
+    except (RuntimeError, AssertionError) as error:  # the latter without a CUDA plugin
+        platform_name = str(error).partition("\n")[0] or "none"
+    wanted = "gpu" if runtime.device == "cuda" else "cpu"
+    require_device("JAX", runtime.device, platform_name == wanted, f"found: {platform_name}")
 
     def count(event: str, duration_secs: float, **_: Any) -> None:  # noqa: ARG001
         global _jax_compilations
@@ -146,8 +143,8 @@ def _start_jax(runtime: Runtime) -> None:
 def _start_torch(runtime: Runtime) -> None:
     import torch
 
-    if runtime.device == "cuda" and not torch.cuda.is_available():
-        raise MissingFramework("PyTorch sees no GPU: run on the cpu, or install its CUDA build.")
+    seen = runtime.device == "cpu" or torch.cuda.is_available()
+    require_device("PyTorch", runtime.device, seen)
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
     torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)

@@ -13,7 +13,7 @@ from typing_extensions import override
 
 from backends import runtimes
 from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
-from backends.errors import Unsupported, require_size
+from backends.errors import require_device, require_size
 from backends.plans import PLANS, require
 from backends.torch_network import TorchNetwork
 from backends.torch_plans import matrix_product, set_float32_precision
@@ -32,10 +32,8 @@ class TorchBackend(Backend):
 
     @override
     def __init__(self, runtime: Runtime) -> None:
-        if runtime.device == "cuda" and not torch.cuda.is_available():
-            raise Unsupported(
-                "PyTorch sees no CUDA device: choose the device cpu, or install a CUDA build."
-            )
+        seen = runtime.device == "cpu" or torch.cuda.is_available()
+        require_device("PyTorch", runtime.device, seen)
         self._device = torch.device(runtime.device)
         if runtime.threads:
             torch.set_num_threads(runtime.threads)

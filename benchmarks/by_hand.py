@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from time import perf_counter_ns
@@ -25,7 +24,7 @@ import torch
 from backends.contract import Array, Runtime
 from backends.errors import Unsupported
 from backends.onnx_export import onnx_bytes
-from harness import registry
+from harness import cores, registry
 from harness.deploy.loading import build_network
 from harness.measuring.timer import no_garbage_collection, time_query
 from harness.protocol import Input
@@ -142,7 +141,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--networks", default="")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=cores.count())
     parser.add_argument("--plans", default=",".join(BY_HAND))
     parser.add_argument("--queries", type=int, default=10, help="in each block")
     options = parser.parse_args()

@@ -5,13 +5,15 @@ from __future__ import annotations
 import platform
 import shutil
 import subprocess
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness import registry
-from harness.jobs.environment import gpu_present, usable_cores, worker_environment
+from harness import cores, registry
+from harness.jobs.environment import gpu_present, worker_environment
+from harness.jobs.interpreters import interpreter, is_apart
+from harness.jobs.trial import trial
 from harness.measuring.machine import machine
 
 LEAST_DISK_GB = 5.0
@@ -51,7 +53,7 @@ def checks(*, deep: bool) -> list[Check]:
         Check(
             what="processor",
             status="ok",
-            detail=f"{here.processor}, {len(usable_cores())} usable cores",
+            detail=f"{here.processor}, {cores.count()} usable cores",
         ),
         Check(
             what="memory",
@@ -67,8 +69,15 @@ def checks(*, deep: bool) -> list[Check]:
         ),
         _gpu(here.gpu),
         *[_framework(name, deep) for name in registry.frameworks() if name != "numpy"],
-        *[_installed(title, (module,), "deploy", "cpu", deep) for module, title in RUNTIMES],
+        *[_installed(title, (name,), "deploy", "cpu", deep, "torch") for name, title in RUNTIMES],
     ]
+
+
+def gpu_faults(backends: Sequence[str]) -> str:
+    """What keeps the backends (none: every framework) from computing on the GPU; "" if nothing."""
+    chosen = backends or [name for name in registry.frameworks() if name != "numpy"]
+    found = {name: trial(name, "cuda") for name in chosen}
+    return " ".join(f"{name}: {reason}" for name, reason in found.items() if reason)
 
 
 def _gpu(name: str | None) -> Check:
@@ -79,7 +88,7 @@ def _gpu(name: str | None) -> Check:
             what="gpu",
             status="low",
             detail="present, but NVML does not answer: no name, clocks, temperature or power",
-            remedy="pip install 'fetalbench[gpu]'; inside a container, give it the utility driver",
+            remedy="pip install nvidia-ml-py; inside a container, give it the utility driver",
         )
     return Check(
         what="gpu",
@@ -100,7 +109,7 @@ def _framework(name: str, deep: bool) -> Check:
 def _installed(
     title: str, modules: tuple[str, ...], extra: str, device: str, deep: bool, backend: str = ""
 ) -> Check:
-    missing = registry.missing(modules)
+    missing = registry.missing(modules, backend)
     if missing:
         return Check(
             what=title,
@@ -116,15 +125,17 @@ def _installed(
             detail=error,
             remedy=f"pip install --force-reinstall 'fetalbench[{extra}]'",
         )
-    versions = [f"{module} {registry.installed_version(module)}" for module in modules]
-    return Check(what=title, status="ok", detail=", ".join(versions))
+    found = [f"{module} {registry.installed_version(module, backend)}" for module in modules]
+    if is_apart(backend):
+        found.append(f"run by {interpreter(backend)}")
+    return Check(what=title, status="ok", detail=", ".join(found))
 
 
 def _import_error(modules: tuple[str, ...], device: str, backend: str) -> str | None:
     try:
         done = subprocess.run(
-            [sys.executable, "-c", f"import {', '.join(modules)}"],
-            env=worker_environment(backend, device, len(usable_cores()), None),
+            [interpreter(backend), "-c", f"import {', '.join(modules)}"],
+            env=worker_environment(backend, device, cores.count(), None),
             capture_output=True,
             text=True,
             timeout=IMPORT_SECONDS,

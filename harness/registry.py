@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, entry_points, version
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ import backends
 from architectures.card import Card
 from backends.errors import MissingFramework, plain_name
 from harness.errors import UsageError, unknown
+from harness.jobs import interpreters
 
 if TYPE_CHECKING:
     from backends.contract import Backend, Network
@@ -194,29 +195,25 @@ def _stem(backend_name: str) -> str:
 
 
 def missing_modules(name: str) -> tuple[str, ...]:
-    """Modules that the backend needs and that are not installed here."""
-    return missing(BACKEND_NEEDS.get(name, ((), ""))[0])
+    """Modules that the backend needs and that are not installed where its workers run."""
+    return missing(BACKEND_NEEDS.get(name, ((), ""))[0], name)
 
 
-def missing(modules: Iterable[str]) -> tuple[str, ...]:
-    """Those of the top-level modules that are not installed here."""
-    return tuple(module for module in modules if importlib.util.find_spec(module) is None)
+def missing(modules: Iterable[str], backend: str = "") -> tuple[str, ...]:
+    """Those of the top-level modules that the backend's environment lacks; "" is this one."""
+    found = interpreters.versions(modules, backend)
+    return tuple(module for module, version in found.items() if version is None)
 
 
 def framework_versions(name: str) -> dict[str, str]:
     """Versions of the modules that the backend needs, read without importing them."""
     modules, _ = BACKEND_NEEDS.get(name, ((), ""))
-    return {module: installed_version(module) for module in modules}
+    return {module: installed_version(module, name) for module in modules}
 
 
-def installed_version(module: str) -> str:
-    """The version of an installed module; some come under the name of their CPU build."""
-    for package in (module, f"{module}-cpu"):
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            continue
-    return "of unknown version"
+def installed_version(module: str, backend: str = "") -> str:
+    """The version of a module where the backend's workers run; "" is this environment."""
+    return interpreters.versions([module], backend)[module] or "of unknown version"
 
 
 def require_framework(name: str) -> None:
@@ -233,6 +230,11 @@ def require_framework(name: str) -> None:
 def load_backend(name: str) -> type[Backend]:
     """Import the backend's class, and with it its framework. Raises `MissingFramework`."""
     require_framework(name)
+    if missing(BACKEND_NEEDS.get(name, ((), ""))[0]):
+        raise MissingFramework(
+            f"backend {name!r} has an environment of its own: run this command with "
+            f"{interpreters.interpreter(name)} -m harness.cli."
+        )
     stem = _stem(name)
     module = importlib.import_module(f"backends.{stem}_backend")
     return getattr(module, f"{stem.capitalize()}Backend")

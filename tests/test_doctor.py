@@ -22,7 +22,7 @@ def test_every_framework_and_runtime_has_a_line() -> None:
 
 
 def test_what_is_missing_has_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registry, "missing", tuple)
+    monkeypatch.setattr(registry, "missing", lambda modules, _backend="": tuple(modules))
     lines = found()
     assert lines["ONNX Runtime"].status == "missing"
     assert lines["ONNX Runtime"].remedy == "pip install 'fetalbench[deploy]'"
@@ -33,7 +33,7 @@ def test_a_runtime_that_does_not_import_is_broken(monkeypatch: pytest.MonkeyPatc
     # An import that fails in a process of its own, without the seconds of a framework's.
     monkeypatch.setattr(registry, "frameworks", tuple)
     monkeypatch.setattr(looked, "RUNTIMES", (("harness.no_such", "Gone"), ("json", "Json")))
-    monkeypatch.setattr(registry, "missing", lambda _: ())
+    monkeypatch.setattr(registry, "missing", lambda _modules, _backend="": ())
     lines = found(deep=True)
     assert lines["Gone"].status == "broken"
     assert "No module named 'harness.no_such'" in lines["Gone"].detail
@@ -54,4 +54,4 @@ def test_a_gpu_without_nvml_is_not_well(
     gpu = found()["gpu"]
     assert gpu.status == status
     assert bool(gpu.remedy) == (status != "ok")
-    assert ("fetalbench[gpu]" in gpu.remedy) == (status == "low")
+    assert ("nvidia-ml-py" in gpu.remedy) == (status == "low")

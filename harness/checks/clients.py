@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import IO, Any
 from harness import registry
 from harness.errors import FetalbenchError
 from harness.jobs.environment import worker_environment, worker_threads
+from harness.jobs.interpreters import interpreter
 
 GRACE_SECONDS = 10.0
 # PyTorch's threads wait for each other at every layer by spinning: on cores that other processes
@@ -51,7 +51,7 @@ class WorkerClient:
         words = [backend, str(threads), str(questions_read), str(answers_write)]
         with self.log.open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "harness.checks.worker", *words],
+                [interpreter(backend), "-m", "harness.checks.worker", *words],
                 env=worker_environment(backend, "cpu", threads, None),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -94,6 +94,8 @@ def run_cells(
         raise typer.Exit(fault.exit_code) from None
     found = _records(request, cells)
     (show or show_cells)(found)
+    if summary.fault:
+        typer.echo(f"fetalbench: {summary.fault}", err=True)
     if summary.exit_code:
         sys.exit(summary.exit_code)
     return found

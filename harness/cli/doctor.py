@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import AsJson, print_rows
+from harness.cli.options import AsJson, names, print_rows
 from harness.errors import EXIT_ENVIRONMENT, EnvironmentFault
 
 
@@ -16,12 +16,19 @@ def doctor(
         bool, typer.Option("--deep", help="Import each framework in a process of its own.")
     ] = False,
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="Fail with exit code 4 if no GPU is visible.")
+        bool,
+        typer.Option(
+            "--gpu", help="Compute on the GPU with each framework; exit code 4 otherwise."
+        ),
     ] = False,
+    backends: Annotated[
+        str, typer.Option("--backends", help="Of --gpu: comma-separated; default: all frameworks.")
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Check Python, frameworks, GPU, memory, disk; exit code 4 if no framework is usable."""
-    from harness.doctor import checks
+    from harness import registry
+    from harness.doctor import checks, gpu_faults
     from harness.jobs.environment import gpu_present
 
     rows = checks(deep=deep)
@@ -30,6 +37,10 @@ def doctor(
             "no GPU is visible here, and this takes days without one: use a GPU box, or force it "
             "with DEVICE=cpu (make) or --device cpu (fetalbench run)."
         )
+    if gpu:
+        faults = gpu_faults([registry.backend(name) for name in names(backends)])
+        if faults:
+            raise EnvironmentFault(f"not every framework computes on the GPU here: {faults}")
     print_rows([row.row() for row in rows], as_json=as_json)
     if not any(row.is_framework and row.status == "ok" for row in rows):
         sys.exit(EXIT_ENVIRONMENT)

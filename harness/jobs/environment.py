@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from pathlib import Path
 from typing import Literal
 
+from harness.cores import count
 from harness.errors import EnvironmentFault
+from harness.jobs import interpreters
 from harness.registry import KERAS_ENGINES
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 ROOT = Path(__file__).parents[2]
-
-
-def usable_cores() -> list[int]:
-    """Cores that this process may run on."""
-    return sorted(os.sched_getaffinity(0))
+# What the driver makes for a GPU: on Linux, in a container that has any of several, and in WSL2.
+GPU_FILES = os.pathsep.join(("/proc/driver/nvidia/gpus/*", "/dev/nvidia[0-9]*", "/dev/dxg"))
+# Other patterns, so that a test can pretend that there is one.
+GPU_FILES_VARIABLE = "FETALBENCH_GPU_FILES"
 
 
 def gpu_present() -> bool:
-    """Whether the NVIDIA driver shows a GPU; asks the driver's files, not a framework."""
-    return any(Path("/proc/driver/nvidia/gpus").glob("*")) or Path("/dev/nvidia0").exists()
+    """Whether the NVIDIA driver shows a GPU that CUDA may see; a file proves no more than that."""
+    if os.environ.get("CUDA_VISIBLE_DEVICES", "0").strip() in ("", "-1"):
+        return False
+    patterns = os.environ.get(GPU_FILES_VARIABLE, GPU_FILES).split(os.pathsep)
+    return any(glob.glob(pattern) for pattern in patterns if pattern)  # noqa: PTH207
 
 
 def planned_device(choice: DeviceChoice) -> Literal["cpu", "cuda"]:
@@ -35,7 +40,7 @@ def worker_threads(threads: int) -> int:
 
     Raises `EnvironmentFault` where more are asked for than there are cores.
     """
-    cores = len(usable_cores())
+    cores = count()
     if threads > cores:
         raise EnvironmentFault(
             f"the protocol asks for {threads} threads, this process may use {cores} cores: lower "
@@ -70,6 +75,8 @@ def worker_environment(
         # CUDA's own order is by speed: an index would name another GPU than the driver's does.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "PYTHONHASHSEED": "0",
+        # A worker is where its framework is: it asks nobody else.
+        interpreters.VARIABLE: "",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
     }
     if backend in KERAS_ENGINES:

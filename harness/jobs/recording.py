@@ -11,6 +11,9 @@ from harness.jobs.job import Job
 from harness.records.provenance import collect, without_paths
 from harness.records.schema import CellKey, Record, Status
 
+# How the reason of a cell begins that was not run for want of its device.
+NO_DEVICE = "not run: "
+
 
 def dataset_facts(dataset: Dataset) -> dict[str, Any]:
     """What a record says of its data set."""

@@ -17,6 +17,7 @@ import pandas as pd
 from backends.contract import Array, Network
 from backends.errors import BackendError, Unsupported, is_out_of_memory
 from backends.plans import Plan
+from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
 from harness.measuring.machine import OtherLoad
@@ -152,7 +153,7 @@ def _measure(
         memory = meter.peaks()
         meter.restart()
     before = inference.compilations()
-    with OtherLoad() as load:
+    with OtherLoad() as load, QuotaWatch() as quota:
         timed = time_queries(
             inference,
             inputs,
@@ -175,7 +176,7 @@ def _measure(
     findings = [one for one in (hidden, gates.remembered(timed.latency_ns)) if one]
     reasons = tuple(one.sentence for one in findings if one.certain)
     reasons += tuple(reason for reason in wrong if reason)
-    doubts = [load.sentence(), None if steady else _not_steady(profile)]
+    doubts = [load.sentence(), quota.sentence(), None if steady else _not_steady(profile)]
     doubts += [one.sentence for one in findings if not one.certain]
     return Measurement(
         **what,

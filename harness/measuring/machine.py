@@ -12,6 +12,7 @@ from types import TracebackType
 
 import psutil
 
+from harness.cores import count as cores
 from harness.measuring import nvml
 from harness.records.schema import Machine
 
@@ -22,15 +23,6 @@ LEAST_SECONDS = 0.25
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "TF_NUM_INTRAOP_THREADS")
 # Words of a processor's name that tell nothing: marks, clock, core count, kind of thing.
 _NOISE = re.compile(r"\((r|tm)\)|@.*|\bcpu\b|\b\d+-core\b|\bprocessor\b|\bwith\b.*", re.IGNORECASE)
-# What follows a GPU's model: its memory and how it is plugged in.
-_GPU_NOISE = re.compile(r"\b\d+ ?GB\b.*|\bHBM\d\w*\b|\bPCIe\b", re.IGNORECASE)
-
-
-def cores() -> int:
-    """Number of cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def processor() -> str:
@@ -43,15 +35,27 @@ def processor() -> str:
     return platform.processor() or platform.machine() or "unknown processor"
 
 
+def _driver_title() -> str | None:
+    """The GPU's model by the driver's own file, where NVML does not answer."""
+    for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        found = re.search(r"^Model:\s*(.+)$", path.read_text(), re.MULTILINE)
+        if found:
+            return found[1].strip()
+    return None
+
+
 def slug(text: str) -> str:
     """`text` as a name for a folder: lower-case letters, digits and single hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48] or "unknown"
 
 
 def hardware_name(processor_name: str, core_count: int, gpu: str | None) -> str:
-    """Folder name of the hardware, such as `amd-epyc-2c` or `nvidia-h100-16c`."""
+    """Folder name of the hardware, such as `amd-epyc-2c` or `nvidia-h100-80gb-hbm3-16c`.
+
+    Of a GPU everything stays that NVML tells: form, memory and MIG slice each make another device.
+    """
     if gpu is not None:
-        return f"{slug(_GPU_NOISE.sub(' ', gpu))}-{core_count}c"
+        return f"{slug(gpu)}-{core_count}c"
     return f"{slug(_NOISE.sub(' ', processor_name))}-{core_count}c"
 
 
@@ -59,6 +63,9 @@ def hardware_name(processor_name: str, core_count: int, gpu: str | None) -> str:
 def machine(device: str = "cpu") -> Machine:
     """The hardware. With device `cuda` it is named after its first visible GPU."""
     gpu = nvml.gpu_title()
+    if device == "cuda" and gpu is None:
+        # Never the processor's name: its folder holds figures of the CPU.
+        gpu = _driver_title() or "unidentified GPU"
     name = processor()
     return Machine(
         name=hardware_name(name, cores(), gpu if device == "cuda" else None),

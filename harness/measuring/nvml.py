@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
+from math import ceil
 from tempfile import TemporaryFile
 from time import monotonic_ns
 from types import TracebackType
@@ -58,9 +60,7 @@ def load_nvml() -> Any:
     try:
         import pynvml  # pyright: ignore[reportMissingImports]
     except ImportError:
-        raise NoNvml(
-            "GPU state is unknown: pip install 'fetalbench[gpu]' brings nvidia-ml-py."
-        ) from None
+        raise NoNvml("GPU state is unknown: pip install nvidia-ml-py.") from None
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -89,13 +89,67 @@ def _text(value: str | bytes) -> str:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def gpu_title() -> str | None:
-    """Name of the first visible GPU as its maker writes it, or None without one."""
+@dataclass(frozen=True, kw_only=True)
+class GpuFacts:
+    """A GPU as NVML tells it: its name, all of its memory, and the slice of it that is ours."""
+
+    name: str
+    memory_bytes: int | None = None
+    mig_profile: str | None = None  # such as 1g.10gb
+
+    @property
+    def title(self) -> str:
+        """Name, memory where the name does not say it, and MIG profile: tells two devices apart."""
+        words = [self.name]
+        if self.memory_bytes and not re.search(r"\d ?GB\b", self.name, re.IGNORECASE):
+            words.append(f"{round(self.memory_bytes / 2**30)}GB")
+        if self.mig_profile and self.mig_profile not in self.name:
+            words.append(f"MIG {self.mig_profile}")
+        return " ".join(words)
+
+
+def gpu_facts(nvml: Any = None) -> GpuFacts | None:
+    """The first visible GPU, or None without one that the driver tells of."""
     try:
-        nvml = load_nvml()
+        nvml = nvml or load_nvml()
         handle, _ = find_gpu(nvml)
-        return _text(nvml.nvmlDeviceGetName(handle))
+        name = _text(nvml.nvmlDeviceGetName(handle))
     except NoNvml:
+        return None
+    except nvml.NVMLError:
+        return None
+    whole = _asked(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    return GpuFacts(
+        name=name,
+        memory_bytes=whole.total if whole else None,
+        mig_profile=_mig_profile(nvml, handle),
+    )
+
+
+def gpu_title(nvml: Any = None) -> str | None:
+    """What tells the first visible GPU from others, or None without one."""
+    facts = gpu_facts(nvml)
+    return facts.title if facts else None
+
+
+def _mig_profile(nvml: Any, handle: Any) -> str | None:
+    """The profile of a MIG slice; of a GPU cut into slices CUDA sees the first."""
+    if not _asked(nvml, "nvmlDeviceIsMigDeviceHandle", handle):
+        modes = _asked(nvml, "nvmlDeviceGetMigMode", handle)
+        if not modes or not modes[0]:
+            return None
+        handle = _asked(nvml, "nvmlDeviceGetMigDeviceHandleByIndex", handle, 0)
+    found = _asked(nvml, "nvmlDeviceGetAttributes", handle) if handle else None
+    if found is None:
+        return "unknown"
+    return f"{found.gpuInstanceSliceCount}g.{ceil(found.memorySizeMB / 1024)}gb"
+
+
+def _asked(nvml: Any, question: str, *of: Any) -> Any:
+    """The library's answer, None from a driver or library that does not know the question."""
+    try:
+        return getattr(nvml, question)(*of)
+    except (AttributeError, nvml.NVMLError):
         return None
 
 

@@ -11,10 +11,15 @@ from typing import Any, Literal
 
 from harness import registry
 from harness.data.catalogue import Dataset
-from harness.errors import EXIT_OK, EXIT_SOME_CELLS_FAILED, EnvironmentFault
+from harness.errors import (
+    EXIT_ENVIRONMENT,
+    EXIT_OK,
+    EXIT_SOME_CELLS_FAILED,
+    EnvironmentFault,
+)
 from harness.jobs.environment import DeviceChoice, gpu_present, planned_device
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
-from harness.jobs.recording import make_record
+from harness.jobs.recording import NO_DEVICE, make_record
 from harness.measuring.entries import missing_parts
 from harness.measuring.profiles import profile
 from harness.protocol import Protocol
@@ -74,10 +79,21 @@ class Summary:
 
     statuses: Counter[str] = field(default_factory=Counter)
     measurements: Counter[str] = field(default_factory=Counter)
+    no_device: Counter[str] = field(default_factory=Counter)  # cells by the sentence that says so
+
+    @property
+    def fault(self) -> str | None:
+        """The sentence for a run that lacked a device, None for any other."""
+        if not self.no_device:
+            return None
+        sentences = " ".join(dict.fromkeys(self.no_device))
+        return f"{sum(self.no_device.values())} cells were not run: {sentences}"
 
     @property
     def exit_code(self) -> int:
-        """0 where every cell that can run is ok, else 1."""
+        """0 if every cell that can run is ok, 4 if some lacked their device, else 1."""
+        if self.no_device:
+            return EXIT_ENVIRONMENT
         failed = self.statuses.keys() - {"ok", "not_implemented", "unsupported"}
         return EXIT_SOME_CELLS_FAILED if failed or self.measurements else EXIT_OK
 
@@ -131,6 +147,11 @@ def _summary(request: Request, cells: Sequence[PlannedCell]) -> Summary:
     for cell in cells:
         record = request.record(cell.key)
         summary.statuses[record.status if record else "to do"] += 1
+        if record and record.status == "unsupported" and record.reason:
+            if record.reason.startswith(NO_DEVICE):
+                summary.no_device[record.reason.removeprefix(NO_DEVICE)] += 1
+            elif cell.state == "not installed" and request.protocol.limits.requires_gpu:
+                summary.no_device[f"{cell.key.backend}: {record.reason}."] += 1
         if record and "measure" in request.stages:
             failed = [entry.status for entry in record.latency if entry.status in FAILURES]
             summary.measurements.update(failed)

@@ -12,7 +12,6 @@ import queue
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -22,9 +21,11 @@ from typing import IO, Any
 
 import psutil
 
+from harness import cores
 from harness.data.catalogue import open_dataset
 from harness.errors import EXIT_INTERRUPTED
-from harness.jobs.environment import usable_cores, worker_environment, worker_threads
+from harness.jobs.environment import worker_environment, worker_threads
+from harness.jobs.interpreters import interpreter
 from harness.jobs.job import Job
 from harness.jobs.recording import make_record
 from harness.measuring import entries as cell_latency
@@ -125,7 +126,7 @@ def _work(job: Job, words: Path, log: Path, watch: Watch, report: Report) -> int
     read_end, write_end = os.pipe()
     with log.open("ab") as output, _caches(job, log.parent) as (xla, inductor):
         process = subprocess.Popen(
-            [sys.executable, "-m", "harness.worker", str(words), str(write_end)],
+            [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
             env=worker_environment(job.backend, job.device, threads, xla, inductor),
             stdin=subprocess.DEVNULL,
             stdout=output,
@@ -140,7 +141,7 @@ def _work(job: Job, words: Path, log: Path, watch: Watch, report: Report) -> int
             reader.start()
             if job.device == "cpu":
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    psutil.Process(process.pid).cpu_affinity(usable_cores()[:threads])
+                    psutil.Process(process.pid).cpu_affinity(cores.usable()[:threads])
             _watch(process, job, events, watch, report)
         except KeyboardInterrupt:
             _interrupt(process)

@@ -18,6 +18,7 @@ from backends.contract import Backend, Network, Runtime
 from backends.errors import (
     BackendError,
     MissingFramework,
+    NoDevice,
     Unsupported,
     is_out_of_memory,
 )
@@ -26,7 +27,7 @@ from harness.data.catalogue import open_dataset
 from harness.data.normalisation import warning
 from harness.errors import EXIT_INTERRUPTED, EnvironmentFault, FetalbenchError
 from harness.jobs.job import Job
-from harness.jobs.recording import make_record
+from harness.jobs.recording import NO_DEVICE, make_record
 from harness.measuring import entries as cell_latency
 from harness.measuring.cost import count
 from harness.measuring.memory import ImportBaseline, Meter, parameters, recorded
@@ -52,7 +53,8 @@ def run_job(job: Job, report: Report) -> None:
             Runtime(device=job.device, threads=job.threads, deterministic=True)
         )
     except (Unsupported, MissingFramework) as error:
-        _record_unsupported(job, str(error), report)
+        want = NO_DEVICE if isinstance(error, NoDevice) else ""
+        _record_unsupported(job, f"{want}{error}", report)
         return
     baseline = ImportBaseline()
     find_plans(backend, job.plans, job.device)

@@ -10,6 +10,7 @@ import psutil
 
 from backends.contract import Network
 from backends.plans import Plan
+from harness.cores import QuotaWatch
 from harness.data.preparation import prepare
 from harness.measuring import entries as cell_latency
 from harness.measuring import stream
@@ -72,7 +73,7 @@ def replay(worker: Worker, cell: CellKey, network: Network) -> None:
     slices = worker.dataset.slices
     stack = slices[slices["stack"] == slices["stack"].iloc[0]]
     images, _ = prepare(worker.dataset, stack, **job.protocol.input.model_dump(exclude={"classes"}))
-    with OtherLoad() as load:
+    with OtherLoad() as load, QuotaWatch() as quota:
         found, responses = stream.run(
             lambda: network.prepare(images[:1], plan=plan.key, quantity="end_to_end"),
             images,
@@ -83,10 +84,8 @@ def replay(worker: Worker, cell: CellKey, network: Network) -> None:
             # From nothing: the process's own start, its imports and the weights are part of it.
             elapsed_ms=1e3 * (time.time() - psutil.Process().create_time()),
         )
-    doubt = load.sentence()
-    result = Stream(
-        plan=plan.key, seed=settings.seed, doubts=[doubt] if doubt else [], **asdict(found)
-    )
+    doubts = [doubt for doubt in (load.sentence(), quota.sentence()) if doubt]
+    result = Stream(plan=plan.key, seed=settings.seed, doubts=doubts, **asdict(found))
     stored = worker.stored(cell)
     same = (result.plan, result.preset)
     others = [one for one in stored.record.streams if (one.plan, one.preset) != same]

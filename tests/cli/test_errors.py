@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 
 from harness.data.catalogue import Dataset
 from harness.jobs.environment import gpu_present
-from tests.conftest import ROOT, Fetalbench
+from tests.conftest import Fetalbench
 from tests.data.nifti_files import bids, brain, save, voxels
 
 Words = Callable[[Path, Path], list[str]]
@@ -260,18 +258,6 @@ def test_results_of_a_newer_schema_are_refused(fetalbench: Fetalbench, tmp_path:
     assert "upgrade fetalbench" in done.stderr
 
 
-@pytest.mark.parametrize("device", ["auto", "cpu"])
-def test_make_reproduce_asks_for_a_gpu_before_it_does_anything(device: str) -> None:
-    # Installing is taken as done, and nothing is run: only what would be, in its order.
-    words = ["make", "--dry-run", "--old-file=.venv/installed", f"DEVICE={device}", "reproduce"]
-    # As from a shell: these tests are themselves started by make.
-    outer = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS")}
-    done = subprocess.run(words, cwd=ROOT, env=outer, capture_output=True, text=True, check=True)
-    first, *rest = done.stdout.splitlines()
-    assert first == f'test "{device}" = cpu || .venv/bin/fetalbench doctor --gpu'
-    assert any(f"--protocol paper --data data/paper --device {device}" in line for line in rest)
-
-
 def test_alone_it_prints_a_quick_start(fetalbench: Fetalbench) -> None:
     done = fetalbench()
     assert done.returncode == 0
@@ -282,3 +268,45 @@ def test_doctor_and_version(fetalbench: Fetalbench) -> None:
     rows = json.loads(fetalbench("doctor", "--json").stdout)
     assert {"python", "memory", "disk", "gpu"} <= {row["what"] for row in rows}
     assert "fetalbench" in fetalbench("version").stdout
+
+
+def test_a_gpu_that_no_framework_sees_is_exit_code_4_and_one_sentence(
+    fetalbench: Fetalbench,
+    disc_data: Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Only the device file is made up: the frameworks look for themselves, and find none.
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setenv("FETALBENCH_GPU_FILES", str(tmp_path / "nvidia*"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    words = ("run", "--data", disc_data.folder, "--protocol", "paper", "--networks", "dfanet")
+    done = fetalbench(*words, "--seeds", "0")
+    assert done.returncode == 4, done.stderr
+    (sentence,) = [line for line in done.stderr.splitlines() if line.startswith("fetalbench: ")]
+    assert "3 cells were not run" in sentence
+    for framework in ("PyTorch", "TensorFlow", "JAX"):
+        assert f"{framework} sees no cuda device" in sentence
+    assert "Traceback" not in done.stderr
+    records = [json.loads(p.read_text()) for p in tmp_path.glob("results/**/record.json")]
+    assert [record["status"] for record in records] == ["unsupported"] * 3
+    assert not any(record["latency"] for record in records)
+    # Filed apart from what this machine's processor computes.
+    assert {record["provenance"]["machine"]["name"] for record in records} == {
+        path.name for path in (tmp_path / "results").iterdir() if path.name != ".work"
+    }
+    assert all(record["provenance"]["machine"]["gpu"] for record in records)
+
+
+def test_doctor_starts_every_backend_on_the_device(
+    fetalbench: Fetalbench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia0").touch()
+    monkeypatch.setenv("FETALBENCH_GPU_FILES", str(tmp_path / "nvidia*"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    done = fetalbench("doctor", "--gpu", "--backends", "torch,jax")
+    assert done.returncode == 4
+    (sentence,) = done.stderr.strip().splitlines()
+    assert "torch: PyTorch sees no cuda device" in sentence
+    assert "flax: JAX sees no cuda device" in sentence
+    assert "keras" not in sentence

@@ -181,14 +181,64 @@ def test_watch_without_a_driver_has_a_reason(monkeypatch):
             "intel-xeon-platinum-8481c-2c",
         ),
         ("Apple M2", None, "apple-m2-2c"),
-        ("AMD EPYC", "NVIDIA H100 80GB HBM3", "nvidia-h100-2c"),
-        ("AMD EPYC", "NVIDIA A100-SXM4-40GB", "nvidia-a100-sxm4-2c"),
+        ("AMD EPYC", "NVIDIA H100 80GB HBM3", "nvidia-h100-80gb-hbm3-2c"),
+        ("AMD EPYC", "NVIDIA A100-SXM4-40GB", "nvidia-a100-sxm4-40gb-2c"),
         ("AMD EPYC", "NVIDIA GeForce RTX 4090", "nvidia-geforce-rtx-4090-2c"),
         ("中", None, "unknown-2c"),
     ],
 )
 def test_hardware_names(processor, gpu, expected):
     assert machine.hardware_name(processor, 2, gpu) == expected
+
+
+class Sliced(FakeNvml):
+    """A GPU by its name, its memory and, cut into slices, the first of them."""
+
+    def __init__(self, name: str, gib: float, slices: int = 0) -> None:
+        super().__init__()
+        self.name, self.gib, self.slices = name, gib, slices
+
+    def nvmlDeviceGetName(self, _handle: str) -> str:  # noqa: N802
+        return self.name
+
+    def nvmlDeviceGetMemoryInfo(self, _handle: str) -> SimpleNamespace:  # noqa: N802
+        return SimpleNamespace(total=int(self.gib * 2**30))
+
+    def nvmlDeviceIsMigDeviceHandle(self, handle: str) -> int:  # noqa: N802
+        return int(handle == "slice")
+
+    def nvmlDeviceGetMigMode(self, _handle: str) -> list[int]:  # noqa: N802
+        if not self.slices:
+            raise self.NVMLError("Not Supported")
+        return [1, 1]
+
+    def nvmlDeviceGetMigDeviceHandleByIndex(self, _handle: str, index: int) -> str:  # noqa: N802
+        assert index == 0
+        return "slice"
+
+    def nvmlDeviceGetAttributes(self, handle: str) -> SimpleNamespace:  # noqa: N802
+        assert handle == "slice"
+        return SimpleNamespace(gpuInstanceSliceCount=self.slices, memorySizeMB=9856 * self.slices)
+
+
+def test_devices_that_differ_do_not_share_a_folder():
+    devices = {
+        "nvidia-h100-pcie-80gb-2c": Sliced("NVIDIA H100 PCIe", 79.6),
+        "nvidia-h100-80gb-hbm3-2c": Sliced("NVIDIA H100 80GB HBM3", 79.6),
+        "nvidia-h100-80gb-hbm3-mig-1g-10gb-2c": Sliced("NVIDIA H100 80GB HBM3", 79.6, 1),
+        "nvidia-a100-sxm4-40gb-2c": Sliced("NVIDIA A100-SXM4-40GB", 39.4),
+        "nvidia-a100-sxm4-80gb-2c": Sliced("NVIDIA A100-SXM4-80GB", 79.3),
+    }
+    for expected, fake in devices.items():
+        assert machine.hardware_name("AMD EPYC", 2, nvml.gpu_title(fake)) == expected
+
+
+def test_a_gpu_that_nobody_names_is_not_filed_under_the_processor(monkeypatch):
+    monkeypatch.setattr(nvml, "gpu_title", lambda: None)
+    monkeypatch.setattr(machine, "_driver_title", lambda: None)
+    made = machine.machine.__wrapped__("cuda")
+    assert made.name.startswith("unidentified-gpu-")
+    assert machine.machine.__wrapped__("cpu").name != made.name
 
 
 def test_this_machine():
