@@ -23,7 +23,7 @@ def test_no_terminal_ends_in_a_traceback(
         save(tmp_path / f"raw/{name}/t2.nii.gz", voxels(len(name)))
         save(tmp_path / f"raw/{name}/t2_mask.nii.gz", brain() * 255)
     # A name that an old archive left in Latin-1.
-    os.rename(tmp_path / "raw/胎児", os.fsencode(tmp_path / "raw") + b"/M\xf6ller")
+    (tmp_path / "raw/胎児").rename(os.fsdecode(os.fsencode(tmp_path / "raw") + b"/M\xf6ller"))
     settings = {"PYTHONIOENCODING": encoding, "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0"}
     run = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-m", "harness.cli", *words],
@@ -37,7 +37,5 @@ def test_no_terminal_ends_in_a_traceback(
     assert run.returncode == (2 if words == ["nonsense"] else 0)
     if words[0] == "data":
         out = run.stdout.decode(encoding)
-        assert ("M?ller" if encoding == "none" else "ller_t2") in out
-        assert out.count("ok") >= 2
-        expected = "Muller_t2" if encoding == "ascii" else "Müller_t2"
-        assert expected in out
+        names = ("Muller", "Moller") if encoding == "ascii" else ("Müller", "Möller")
+        assert all(f"{name}_t2" in out for name in names), out

@@ -125,7 +125,7 @@ def test_a_half_turn_that_a_quaternion_cannot_hold_is_no_conflict(
 def test_a_qform_of_another_place_is_a_conflict_with_a_remedy_that_works(tmp_path: Path) -> None:
     image, mask = pair(tmp_path)
     patch(image, "qoffset_x", 5.0)
-    with pytest.raises(DataError, match="sform and qform.*qform_code to 0"):
+    with pytest.raises(DataError, match=r"sform and qform.*qform_code to 0"):
         load(image, mask)
     patch(image, "qform_code", 0)
     assert load(image, mask).masks.any()
@@ -151,7 +151,7 @@ def test_a_bad_quaternion_beside_a_valid_sform_is_a_warning(tmp_path: Path) -> N
     stack = load(image, mask)
     assert any("not a rotation" in text for text in stack.warnings)
     patch(image, "sform_code", 0)
-    with pytest.raises(DataError, match="quaternion .* is not a rotation"):
+    with pytest.raises(DataError, match=r"quaternion .* is not a rotation"):
         load(image, mask)
 
 
@@ -170,7 +170,7 @@ def test_a_sheared_sform_is_refused(tmp_path: Path) -> None:
     sheared = np.diag([1.1, 1.1, 3.2, 1.0])
     sheared[0, 1] = 0.2
     image, mask = pair(tmp_path, sheared)
-    with pytest.raises(DataError, match="i and j are 10.3 degrees from a right angle"):
+    with pytest.raises(DataError, match=r"i and j are 10\.3 degrees from a right angle"):
         load(image, mask)
 
 

@@ -45,7 +45,7 @@ def test_patterns_of_subjects_and_of_stacks() -> None:
 
 
 def test_an_exact_name_means_its_stack_alone() -> None:
-    found = [case for case in cases(1, 2)]
+    found = list(cases(1, 2))
     found.append(Case(stack="sub-00", subject="sub-00", image=Path("i"), mask=None, source="other"))
     sets, _ = assign_sets(found, Split(texts=("sub-00=train", "run-*=normal"), by="stack"))
     assert sets == {"sub-00": "train", "sub-00_run-1": "normal", "sub-00_run-2": "normal"}
