@@ -13,18 +13,15 @@ from tests.conftest import ROOT
 from tests.data.nifti_files import brain, save, voxels
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8"])
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 @pytest.mark.parametrize("words", [["data", "check", "raw"], ["--help"], ["list"], ["nonsense"]])
-def test_no_terminal_ends_in_a_traceback(
-    tmp_path: Path, encoding: str, locale: str, words: list[str]
-) -> None:
+def test_no_terminal_ends_in_a_traceback(tmp_path: Path, encoding: str, words: list[str]) -> None:
     for name in ("Müller", "胎児"):
         save(tmp_path / f"raw/{name}/t2.nii.gz", voxels(len(name)))
         save(tmp_path / f"raw/{name}/t2_mask.nii.gz", brain() * 255)
     # A name that an old archive left in Latin-1.
     (tmp_path / "raw/胎児").rename(os.fsdecode(os.fsencode(tmp_path / "raw") + b"/M\xf6ller"))
-    settings = {"PYTHONIOENCODING": encoding, "LC_ALL": locale, "PYTHONCOERCECLOCALE": "0"}
+    settings = {"PYTHONIOENCODING": encoding, "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
     run = subprocess.run(
         [sys.executable, "-X", "utf8=0", "-m", "harness.cli", *words],
         cwd=tmp_path,

@@ -139,7 +139,8 @@ def odd(*subjects: str) -> list[Case]:
 def test_what_is_suggested_is_accepted(found: list[Case]) -> None:
     with pytest.raises(UsageError) as caught:
         assign_sets(found, Split())
-    words = shlex.split(re.findall(r"--split\S.*|--split .*", str(caught.value))[1].split(" (")[0])
+    told = re.split(r"as in |tested on, with ", str(caught.value))[1]
+    words = shlex.split(re.split(r" \(|, or ", told)[0])
     texts = [words[at + 1].strip(".,") for at, word in enumerate(words) if word == "--split"]
     by = "stack" if "--split-by" in words else "subject"
     ratio = [words[at + 1].strip(".") for at, word in enumerate(words) if word == "--split-ratio"]
