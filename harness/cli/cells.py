@@ -15,6 +15,7 @@ from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
+from harness.data.description import DatasetMeta
 from harness.data.window import require_fit
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs.environment import DeviceChoice
@@ -54,7 +55,7 @@ def run_cells(
         require_weights_file(weights)
     dataset = open_dataset(data, verify=True)
     if {"train", "evaluate"} & {*stages}:
-        for line in require_fit(data, dataset.meta, protocol, evaluates="evaluate" in stages):
+        for line in _losses(data, dataset.meta, protocol, stages):
             typer.echo(f"fetalbench: {line}", err=True)
     chosen = choose_device(device, protocol)
     request = Request(
@@ -99,6 +100,14 @@ def run_cells(
     if summary.exit_code:
         sys.exit(summary.exit_code)
     return found
+
+
+def _losses(
+    data: Path, meta: DatasetMeta, protocol: Protocol, stages: Sequence[Stage]
+) -> list[str]:
+    """What the network's window cuts off, in words. Raises `DataError` before anything is run."""
+    evaluates = "evaluate" in stages
+    return require_fit(data, meta, protocol.input, protocol.evaluation, evaluates=evaluates)
 
 
 def _records(request: Request, cells: Sequence[PlannedCell]) -> list[Record]:

@@ -163,12 +163,14 @@ def check(
     from harness.data.labels import parse_labels
     from harness.protocol import load_protocol
 
+    chosen = load_protocol(protocol) if protocol else None
     options = CheckOptions(
         form=form,
         largest_excluded_share=max_excluded,
         labels=parse_labels(brain_labels, other_labels, ignore_labels),
         slice_axis=slice_axis or (),
-        protocol=load_protocol(protocol) if protocol else None,
+        window=chosen.input if chosen else None,
+        largest_outside_share=chosen.evaluation.largest_outside_share if chosen else 0.0,
     )
     rows, fault = check_folder(folder, options)
     print_rows(rows, as_json=as_json)

@@ -41,7 +41,7 @@ def plan(
 
     chosen = load_protocol(protocol)
     meta = read_meta(data)
-    for line in require_fit(data, meta, chosen):
+    for line in require_fit(data, meta, chosen.input, chosen.evaluation):
         typer.echo(f"fetalbench: {line}", err=True)
     cells = make_plan(
         chosen,

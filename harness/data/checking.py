@@ -13,21 +13,21 @@ from harness.data.importing import told
 from harness.data.labels import Labels
 from harness.data.leaks import LeakSearch, check_leakage
 from harness.data.readers import detect_form, find_cases
-from harness.data.window import fault_of, outside_share, outside_shares
+from harness.data.window import Window, fault_of, outside_share, outside_shares
 from harness.data.writer import Stack
 from harness.errors import DataError
-from harness.protocol import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What the command line says about a check; `protocol` adds what its window leaves out."""
+    """What the command line says about a check; `window` is that of a protocol, and what it leaves out is added."""
 
     form: str = "auto"
     largest_excluded_share: float = 0.2
     labels: Labels | None = None
     slice_axis: Sequence[str] = ()
-    protocol: Protocol | None = None
+    window: Window | None = None
+    largest_outside_share: float = 0.0
 
 
 def check_folder(folder: Path, options: CheckOptions) -> tuple[list[dict[str, Any]], str]:
@@ -36,22 +36,22 @@ def check_folder(folder: Path, options: CheckOptions) -> tuple[list[dict[str, An
     Raw sources are read case by case; a prepared data set is verified against its hash. Both are
     searched for leaks between their sets. Raises `DataError` where the folder is neither.
     """
-    protocol = options.protocol
+    window = options.window
     if (folder / "slices.parquet").is_file():
-        rows, fault = _check_prepared(folder, protocol)
+        rows, fault = _check_prepared(folder, window)
     else:
         rows, fault = _check_raw(folder, options)
-    if fault or protocol is None:
+    if fault or window is None:
         return rows, fault
     shares = {row["stack"]: (row["outside_window_percent"] or 0.0) / 100 for row in rows}
-    return rows, fault_of(shares, protocol.input, protocol.evaluation.largest_outside_share)
+    return rows, fault_of(shares, window, options.largest_outside_share)
 
 
 def _check_raw(folder: Path, options: CheckOptions) -> tuple[list[dict[str, Any]], str]:
     form = detect_form(folder) if options.form == "auto" else options.form
     cases = told(find_cases(folder, form), options.labels, options.slice_axis)
     leaks = _Leaks()
-    rows = [_check_case(case, leaks, options.protocol) for case in cases]
+    rows = [_check_case(case, leaks, options.window) for case in cases]
     unfit = sum(row["status"] == "excluded" for row in rows)
     wanted = sum(row["status"] != "left out" for row in rows)
     if unfit > options.largest_excluded_share * wanted:
@@ -77,7 +77,7 @@ class _Leaks:
                 self.first = str(error)
 
 
-def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[str, Any]:
+def _check_case(case: Case, leaks: _Leaks, window: Window | None) -> dict[str, Any]:
     row: dict[str, Any] = {
         "stack": case.stack,
         "subject": case.subject,
@@ -107,8 +107,8 @@ def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[st
     found: dict[str, Any] = {
         "reason": "; ".join((*stack.warnings, not_annotated(stack))).strip("; ")
     }
-    if protocol is not None:
-        share = outside_share(stack.masks, stack.spacing_mm, protocol.input)
+    if window is not None:
+        share = outside_share(stack.masks, stack.spacing_mm, window)
         found["outside_window_percent"] = round(100 * share, 2)
     return (
         row
@@ -126,9 +126,9 @@ def _check_case(case: Case, leaks: _Leaks, protocol: Protocol | None) -> dict[st
     )
 
 
-def _check_prepared(folder: Path, protocol: Protocol | None) -> tuple[list[dict[str, Any]], str]:
+def _check_prepared(folder: Path, window: Window | None) -> tuple[list[dict[str, Any]], str]:
     dataset = open_dataset(folder, verify=True)
-    shares = outside_shares(folder, protocol.input) if protocol is not None else {}
+    shares = outside_shares(folder, window) if window is not None else {}
     shares = {stack: round(100 * share, 2) for stack, share in shares.items()}
     rows = _prepared_rows(dataset, shares)
     try:

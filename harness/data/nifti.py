@@ -169,7 +169,7 @@ def _read_header(path: Path) -> Any:
             if header["pixdim"][0] == 0:
                 header["pixdim"][0] = 1
             return header
-    if path.name.lower().endswith(".gz") and not _is_packed(path):
+    if raw and path.name.lower().endswith(".gz") and not _is_packed(path):
         raise DataError(f"{path}: cannot be unpacked (it is not a gzip file); fetch it again.")
     raise DataError(f"{path}: is no single-file NIfTI image; convert it to .nii or .nii.gz.")
 

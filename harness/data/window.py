@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,15 @@ from harness.data.catalogue import array_path
 from harness.data.description import DatasetMeta
 from harness.data.fitting import FitMode, step_of, visible
 from harness.errors import DataError
+
+
+class Judged(Protocol):
+    """What of a protocol's [evaluation] says whether a data set will do."""
+
+    @property
+    def sets(self) -> Sequence[str]: ...
+    @property
+    def largest_outside_share(self) -> float: ...
 
 
 class Window(Protocol):
@@ -81,25 +90,25 @@ def sentence(stack: str, share: float, window: Window) -> str:
 
 
 def require_fit(
-    folder: Path, meta: DatasetMeta, protocol: Any, *, evaluates: bool = True
+    folder: Path, meta: DatasetMeta, window: Window, judged: Judged, *, evaluates: bool = True
 ) -> list[str]:
     """What stacks lose, in words. Raises `DataError` where a run could not be scored fairly.
 
     That is where no test set of the protocol holds brain, or more of a stack's brain than the
     protocol's share lies outside the network's window.
     """
-    wanted = protocol.evaluation.sets
+    wanted = judged.sets
     tests = [meta.sets[name] for name in wanted if name in meta.sets]
     if evaluates and not any(counts.slices_with_brain for counts in tests):
         raise DataError(
             f"{folder}: no slice with brain is in the test sets {' and '.join(wanted)}; import "
             "it again with one, as in --split NAME=normal or --split-ratio 0.7/0.15/0.15."
         )
-    shares = outside_shares(folder, protocol.input)
-    fault = fault_of(shares, protocol.input, protocol.evaluation.largest_outside_share)
+    shares = outside_shares(folder, window)
+    fault = fault_of(shares, window, judged.largest_outside_share)
     if fault:
         raise DataError(f"{folder}: {fault}")
-    return [sentence(stack, share, protocol.input) for stack, share in shares.items() if share > 0]
+    return [sentence(stack, share, window) for stack, share in shares.items() if share > 0]
 
 
 def _stacks(folder: Path) -> Iterator[dict[str, Any]]:

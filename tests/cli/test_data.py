@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.conftest import Fetalbench
-from tests.data.nifti_files import bids
+import numpy as np
+
+from tests.conftest import ROOT, Fetalbench
+from tests.data.nifti_files import bids, save, voxels
 
 
 def test_a_swept_phantom_is_made_checked_run_and_reported(
@@ -52,3 +54,46 @@ def test_raw_stacks_are_checked_imported_drawn_and_refused_with_their_exit_codes
     sweep = fetalbench("data", "phantom", "--out", "sweep", "--sweep", "motion=0,1")
     assert sweep.returncode == 2
     assert "3 different strengths at least" in sweep.stderr
+
+
+def test_a_run_that_could_not_be_scored_is_refused_before_training(
+    fetalbench: Fetalbench, tmp_path: Path
+) -> None:
+    source = bids(tmp_path / "raw", subjects=2, runs=1)
+    made = fetalbench("data", "import", source, "--out", "own", "--split", "*=train")
+    assert made.returncode == 0, made.stderr
+    for words in (("plan",), ("run", "--networks", "threshold")):
+        refused = fetalbench(*words, "--data", "own", "--protocol", "smoke")
+        assert refused.returncode == 3
+        assert "--split NAME=normal" in refused.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_brain_outside_the_window_is_said_and_refused(
+    fetalbench: Fetalbench, tmp_path: Path
+) -> None:
+    for number, name in enumerate(("a", "b")):
+        mask = np.zeros((96, 80, 4), np.uint8)
+        # A few rows of it lie beside the middle 64.
+        mask[13 + 27 * number : 50, 30:50, 1:] = 1
+        save(tmp_path / f"raw/{name}.nii.gz", voxels(number, mask.shape))
+        save(tmp_path / f"raw/{name}_mask.nii.gz", mask)
+    checked = fetalbench("data", "check", "raw", "--protocol", "smoke", "--json")
+    shares = {row["stack"]: row["outside_window_percent"] for row in json.loads(checked.stdout)}
+    assert shares == {"a": 8.11, "b": 0.0}
+    assert checked.returncode == 3
+    made = fetalbench("data", "import", "raw", "--out", "own", "--split-ratio", "0.5/0.5")
+    assert made.returncode == 0, made.stderr
+    for words in (("plan",), ("run", "--networks", "threshold")):
+        refused = fetalbench(*words, "--data", "own", "--protocol", "smoke")
+        assert refused.returncode == 3
+        assert "a: 8.1% of the brain lies outside the 64×64 window" in refused.stderr
+    smoke = (ROOT / "harness/protocols/smoke.toml").read_text(encoding="utf-8")
+    loose = smoke + "\n[evaluation]\nlargest_outside_share = 0.1\n"
+    (tmp_path / "loose.toml").write_text(loose, encoding="utf-8")
+    planned = fetalbench("plan", "--data", "own", "--protocol", "loose.toml", "--json")
+    assert planned.returncode == 0, planned.stderr
+    assert "a: 8.1% of the brain" in planned.stderr
+    assert json.loads(planned.stdout)
+    run = fetalbench("run", "--data", "own", "--protocol", "small_data", "--networks", "threshold")
+    assert run.returncode == 0, run.stderr

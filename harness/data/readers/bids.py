@@ -160,7 +160,7 @@ def _masks_beside(source: Path) -> list[_Name]:
 
 
 def _why_unused(mask: _Name, stacks: list[str]) -> str:
-    named = {_parse(Path(f"{stack}_T2w.nii")) for stack in stacks}
+    named = [_parse(Path(f"{stack}_T2w.nii")) for stack in stacks]
     if any(name is not None and name.own == mask.own for name in named):
         return "another mask of the same stack is taken"
     return "no T2w image has its entities"
