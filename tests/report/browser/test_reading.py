@@ -104,7 +104,7 @@ def test_copies_carry_no_marks(open_page: Opener) -> None:
     assert page.locator("tr.line:visible .why-mark:visible").count() >= 1
     page.locator("[data-copy=csv]").click()
     page.wait_for_function("navigator.clipboard.readText().then((t) => t.length > 0)")
-    assert page.evaluate("navigator.clipboard.readText()").splitlines()[1].endswith(',""')
+    assert page.evaluate("navigator.clipboard.readText()").splitlines()[1].count('""') >= 1
 
 
 def test_the_theme_button_goes_round(open_page: Opener) -> None:
