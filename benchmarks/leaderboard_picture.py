@@ -30,7 +30,7 @@ def picture(page_path: Path, out: Path, chromium: Path, rows: int) -> None:
         )
         page = context.new_page()
         page.goto(page_path.resolve().as_uri())
-        table = page.locator(".board:visible table.leaderboard tbody tr")
+        table = page.locator(".board:visible table.leaderboard tr.line")
         last = table.nth(min(rows, table.count()) - 1).bounding_box()
         if last is None:
             raise SystemExit(f"{page_path}: the table has no visible row; run `fetalbench report`.")

@@ -203,7 +203,7 @@ def test_scanner_choice_agrees_with_the_page_without_scripts(open_page: Opener) 
 
     def said() -> list[str | None]:
         texts = [page.locator(part).text_content() for part in parts]
-        return [" ".join((text or "").split()) for text in texts]
+        return ["".join((text or "").split()) for text in texts]
 
     before = said()
     assert page.locator(".chosen li:visible").count() >= 1
