@@ -27,8 +27,8 @@ import numpy as np
 
 from backends.contract import Network, Runtime, TrainingOptions
 from backends.weights import initial_values
-from harness import registry
-from harness.jobs.environment import usable_cores, worker_environment
+from harness import cores, registry
+from harness.jobs.environment import worker_environment
 
 BATCH = 8
 SLICES = 64
@@ -47,7 +47,7 @@ def arrays(size: int) -> tuple[np.ndarray, np.ndarray]:
 def built(backend: str, network: str, size: int) -> Network:
     """The network at its starting weights."""
     entry = registry.network(network)
-    made = registry.load_backend(backend)(Runtime(threads=len(usable_cores())))
+    made = registry.load_backend(backend)(Runtime(threads=cores.count()))
     found = made.build(registry.load_builder(entry, backend), classes=2, height=size, width=size)
     found.set_weights(initial_values(found.weight_specs(), 0, entry.card.he_normal))
     return found
@@ -232,7 +232,7 @@ def main() -> int:
         for backend in options.backends.split(","):
             done = subprocess.run(
                 [sys.executable, "-m", __spec__.name, *size, *rounds, "--worker", backend, network],
-                env=worker_environment(backend, "cpu", len(usable_cores()), None),
+                env=worker_environment(backend, "cpu", cores.count(), None),
                 stdout=subprocess.PIPE,
                 text=True,
                 check=True,

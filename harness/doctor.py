@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from harness import registry
-from harness.jobs.environment import gpu_present, usable_cores, worker_environment
+from harness import cores, registry
+from harness.jobs.environment import gpu_present, worker_environment
 from harness.measuring.machine import machine
 
 LEAST_DISK_GB = 5.0
@@ -51,7 +51,7 @@ def checks(*, deep: bool) -> list[Check]:
         Check(
             what="processor",
             status="ok",
-            detail=f"{here.processor}, {len(usable_cores())} usable cores",
+            detail=f"{here.processor}, {cores.count()} usable cores",
         ),
         Check(
             what="memory",
@@ -124,7 +124,7 @@ def _import_error(modules: tuple[str, ...], device: str, backend: str) -> str | 
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {', '.join(modules)}"],
-            env=worker_environment(backend, device, len(usable_cores()), None),
+            env=worker_environment(backend, device, cores.count(), None),
             capture_output=True,
             text=True,
             timeout=IMPORT_SECONDS,

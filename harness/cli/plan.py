@@ -32,16 +32,23 @@ def plan(
     """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
     from harness.data.description import read_meta
     from harness.jobs.environment import planned_device
+    from harness.jobs.job import Job
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
-    from harness.run.grid import plan as make_plan
+    from harness.run import grid
 
-    chosen = load_protocol(protocol)
-    cells = make_plan(
-        chosen,
+    planned = planned_device(device)
+    template = Job(
+        protocol=load_protocol(protocol),
+        protocol_source=protocol,
+        dataset=data,
+        results=results,
+        hardware=machine(planned),
+        device=planned,
+    )
+    cells = grid.cells_of(
+        template,
         read_meta(data),
-        results,
-        machine(planned_device(device)).name,
         networks=names(networks),
         backends=names(backends),
         seeds=numbers(seeds, "--seeds"),
