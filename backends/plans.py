@@ -81,6 +81,19 @@ PLANS: dict[str, tuple[Plan, ...]] = {
 }
 
 
+def default(offered: Sequence[Plan], device: str) -> Plan:
+    """The first plan that the device offers, which evaluation uses."""
+    return next(plan for plan in offered if device in plan.devices)
+
+
+def chosen(keys: Sequence[str], offered: Sequence[Plan], device: str) -> list[Plan]:
+    """Plans by key, in that order; without keys the default. Raises `BackendError`.
+
+    A plan that the device lacks is among them: measuring it is `unsupported`.
+    """
+    return [require(key, offered) for key in keys] or [default(offered, device)]
+
+
 def require(key: str, offered: Sequence[Plan], device: str | None = None) -> Plan:
     """The plan of that key among those offered, and on that device if one is given.
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from harness.measuring.machine import cores
+from harness import cores
 
 OUT = Path("build/phantom_cost")
 PRESETS = ("tiny", "paper")
@@ -87,7 +87,9 @@ def main(presets: list[str]) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         words = ("data", "phantom", "--preset", preset, "--out", folder)
         seconds, peak = watch("-m", "harness.cli", *words)
-        print(f"{preset}: made in {seconds:.1f} s on {cores()} cores, peak {peak / 1e6:.0f} MB")
+        print(
+            f"{preset}: made in {seconds:.1f} s on {cores.count()} cores, peak {peak / 1e6:.0f} MB"
+        )
         loading = [sys.executable, "-c", LOADING, str(folder), str(SIDES[preset])]
         found = subprocess.run(loading, capture_output=True, text=True, check=True)
         print(f"{preset}: {found.stdout.strip()}", flush=True)

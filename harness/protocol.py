@@ -1,6 +1,6 @@
 """Protocols: what is run, as strict TOML with a hash.
 
-A protocol is a file of `harness/protocols/` named without its ending, or any path. Its hash covers
+A protocol is a file of `harness/protocols/`, named without its suffix, or any path. Its hash covers
 everything that can change a figure; the grid (which networks, backends and seeds) and the limits
 do not, so that a network added later stands in the same table.
 """
@@ -20,7 +20,7 @@ from backends import plans
 from backends.errors import BackendError, SizeError, did_you_mean, require_size
 from harness import registry
 from harness.data.augmentation_levels import strengths_of
-from harness.errors import UsageError, unknown
+from harness.errors import RecordError, UsageError, unknown
 from harness.registry import check_name
 
 FOLDER = Path(__file__).parent / "protocols"
@@ -53,7 +53,7 @@ class Input(Section):
     normalisation: Literal["per_slice", "per_pixel_std"] = "per_slice"
 
 
-class Training(Section):
+class TrainingSettings(Section):
     """How weights are found. The learning rate is `learning_rate × decay^(step ÷ decay_steps)`."""
 
     loss: Literal["dice", "dice_ce"] = "dice"
@@ -126,7 +126,7 @@ class Protocol(Section):
     name: str
     description: str = ""
     input: Input = Input()
-    training: Training = Training()
+    training: TrainingSettings = TrainingSettings()
     evaluation: Evaluation = Evaluation()
     measuring: Measuring = Measuring()
     grid: Grid = Grid()
@@ -135,9 +135,9 @@ class Protocol(Section):
         default_factory=dict, description="overrides of [training], by network"
     )
 
-    def training_of(self, network: str) -> Training:
+    def training_of(self, network: str) -> TrainingSettings:
         """The training settings of one network, overrides applied."""
-        return Training(**(self.training.model_dump() | self.networks.get(network, {})))
+        return TrainingSettings(**(self.training.model_dump() | self.networks.get(network, {})))
 
     def with_own_weights(self) -> Protocol:
         """The same protocol, every backend training by itself."""
@@ -212,7 +212,7 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
                 protocol.training_of(network)
             except ValidationError as error:
                 raise UsageError(
-                    _sentence(error, source, Training, f"networks.{network}")
+                    _sentence(error, source, TrainingSettings, f"networks.{network}")
                 ) from None
     except ValidationError as error:
         raise UsageError(_sentence(error, source, Protocol)) from None
@@ -229,7 +229,7 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
 
 
 def _check_fit(chosen: Input, source: str) -> None:
-    """Raise `UsageError` where a size of pixels is missing, or given and not used."""
+    """Raise `UsageError` if a size of pixels is missing, or given and not used."""
     if chosen.fit == "resample" and chosen.pixel_mm is None:
         raise UsageError(
             f'{source}: input.fit = "resample" needs input.pixel_mm, the size of a pixel in mm.'
@@ -240,10 +240,21 @@ def _check_fit(chosen: Input, source: str) -> None:
         )
 
 
-def _check_names(protocol: Protocol) -> None:
-    """Raise `UsageError` for a network, backend or plan that nobody knows.
+def recorded(tables: dict[str, Any], source: str) -> Protocol:
+    """The protocol of a record, whose file is `source`. Raises `RecordError`."""
+    try:
+        return Protocol.model_validate(tables)
+    except ValidationError as error:
+        raise RecordError(
+            f"{_sentence(error, f'{source}: protocol', Protocol).rstrip('.')}; run the cell again, "
+            "or upgrade fetalbench if a newer one wrote it."
+        ) from None
 
-    A misspelt name in [networks] or measuring.plans would change nothing, and nobody would notice.
+
+def _check_names(protocol: Protocol) -> None:
+    """Raise `UsageError` for an unknown network, backend or plan.
+
+    A misspelt name in [networks] or measuring.plans would change nothing and go unnoticed.
     """
     for name in protocol.grid.networks:
         registry.network_name(name)

@@ -19,13 +19,13 @@ from harness.data.description import DatasetMeta
 from harness.data.window import require_fit
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs.environment import DeviceChoice
-from harness.jobs.job import RUN_STAGES, Stage, StreamSettings
+from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import Record
-from harness.run.grid import PlannedCell
-from harness.run.grid import plan as make_plan
-from harness.run.runner import Request, choose_device, execute
+from harness.run import grid, runner
+from harness.run.grid import GridCell
+from harness.run.runner import Summary
 from harness.run.supervisor import Faulty, Interrupted
 
 
@@ -45,10 +45,10 @@ def run_cells(
     stream: StreamSettings | None = None,
     show: Callable[[Sequence[Record]], None] | None = None,
 ) -> list[Record]:
-    """Plan, run, print a table; leaves with the run's exit code unless all cells are ok.
+    """Lay out the grid, run it, print a table; leave with the run's exit code unless all is ok.
 
-    `protocol` replaces what `protocol_source` names where a command has changed it; `show` prints
-    the records in another way.
+    `protocol` replaces what `protocol_source` names if a command has changed it; `show` prints the
+    records in another way.
     """
     protocol = protocol or load_protocol(protocol_source)
     if weights is not None:
@@ -57,11 +57,11 @@ def run_cells(
     if {"train", "evaluate"} & {*stages}:
         for line in _losses(data, dataset.meta, protocol, stages):
             typer.echo(f"fetalbench: {line}", err=True)
-    chosen = choose_device(device, protocol)
-    request = Request(
+    chosen = runner.choose_device(device, protocol)
+    template = Job(
         protocol=protocol,
         protocol_source=protocol_source,
-        dataset=dataset,
+        dataset=dataset.folder,
         results=results,
         hardware=machine(chosen),
         device=chosen,
@@ -72,28 +72,9 @@ def run_cells(
     )
     for backend in backends:
         registry.require_framework(registry.backend(backend))
-    cells = make_plan(
-        protocol,
-        dataset.meta,
-        results,
-        request.hardware.name,
-        networks=networks,
-        backends=backends,
-        seeds=seeds,
-    )
-    # Also where a shell started us in the background, which has SIGINT ignored, and for `kill`.
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.default_int_handler)
-    try:
-        with Progress() as progress:
-            summary = execute(request, cells, progress)
-    except Interrupted:
-        typer.echo("fetalbench: interrupted; start the same command again to go on.", err=True)
-        raise typer.Exit(EXIT_INTERRUPTED) from None
-    except Faulty as fault:
-        typer.echo(f"fetalbench: {fault}", err=True)
-        raise typer.Exit(fault.exit_code) from None
-    found = _records(request, cells)
+    cells = grid.cells_of(template, dataset.meta, networks=networks, backends=backends, seeds=seeds)
+    summary = _execute(template, cells)
+    found = [record for cell in cells if (record := runner.record_of(template, cell.key))]
     (show or show_cells)(found)
     if summary.fault:
         typer.echo(f"fetalbench: {summary.fault}", err=True)
@@ -110,12 +91,24 @@ def _losses(
     return require_fit(data, meta, protocol.input, protocol.evaluation, evaluates=evaluates)
 
 
-def _records(request: Request, cells: Sequence[PlannedCell]) -> list[Record]:
-    return [record for cell in cells if (record := request.record(cell.key))]
+def _execute(template: Job, cells: Sequence[GridCell]) -> Summary:
+    """Run the cells; an interruption or a refusal is a sentence and its exit code."""
+    # A shell that starts us in the background ignores SIGINT for us; `kill` sends SIGTERM.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    try:
+        with Progress() as progress:
+            return runner.execute(template, cells, progress)
+    except Interrupted:
+        typer.echo("fetalbench: interrupted; start the same command again to resume.", err=True)
+        raise typer.Exit(EXIT_INTERRUPTED) from None
+    except Faulty as fault:
+        typer.echo(f"fetalbench: {fault}", err=True)
+        raise typer.Exit(fault.exit_code) from None
 
 
 def show_cells(found: Sequence[Record]) -> None:
-    """Print a row a cell."""
+    """Print one row per cell."""
     print_rows([_row(record) for record in found], as_json=False)
 
 

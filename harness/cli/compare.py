@@ -89,8 +89,7 @@ def compare(
 
 
 def _nsd_tolerance_mm(stored: list[StoredRecord]) -> float | None:
-    evaluation = stored[0].record.protocol.get("evaluation") if stored else None
-    return evaluation.get("nsd_tolerance_mm") if isinstance(evaluation, dict) else None
+    return stored[0].protocol().evaluation.nsd_tolerance_mm if stored else None
 
 
 def _print_pairs(rows: list[dict[str, Any]], comparison: Any, between: str) -> None:

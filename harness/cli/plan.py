@@ -35,19 +35,27 @@ def plan(
     from harness.data.description import read_meta
     from harness.data.window import require_fit
     from harness.jobs.environment import planned_device
+    from harness.jobs.job import Job
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
-    from harness.run.grid import plan as make_plan
+    from harness.run import grid
 
     chosen = load_protocol(protocol)
     meta = read_meta(data)
     for line in require_fit(data, meta, chosen.input, chosen.evaluation):
         typer.echo(f"fetalbench: {line}", err=True)
-    cells = make_plan(
-        chosen,
+    planned = planned_device(device)
+    template = Job(
+        protocol=chosen,
+        protocol_source=protocol,
+        dataset=data,
+        results=results,
+        hardware=machine(planned),
+        device=planned,
+    )
+    cells = grid.cells_of(
+        template,
         meta,
-        results,
-        machine(planned_device(device)).name,
         networks=names(networks),
         backends=names(backends),
         seeds=numbers(seeds, "--seeds"),

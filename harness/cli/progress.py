@@ -1,13 +1,16 @@
-"""Progress of a run: a bar with an estimate on a terminal, one line a cell elsewhere."""
+"""Progress of a run: a bar with an estimate on a terminal, one line per cell elsewhere."""
 
 from __future__ import annotations
 
 import sys
 import time
-from typing import Any, Self
+from typing import Self, assert_never
 
 import rich.progress
 from rich.console import Console
+
+from harness.jobs import events
+from harness.jobs.events import Event
 
 
 class Progress:
@@ -39,51 +42,52 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
 
-    def __call__(self, event: dict[str, Any]) -> None:
+    def __call__(self, event: Event) -> None:
         """Show one event."""
-        handler = getattr(self, f"_on_{event['event']}", None)
-        if handler is not None:
-            handler(event)
+        match event:
+            case events.GridReady():
+                self._begin(event)
+            case events.WorkerStarted():
+                self._backend = event.backend
+                # A worker may die before it starts a cell: what it took is that cell's time.
+                self._cell_start = time.monotonic()
+                self._describe(f"{event.backend}: importing")
+            case events.CellStarted():
+                self._cell = f"{event.cell.network} × {self._backend}"
+                self._cell_start = time.monotonic()
+                self._describe(self._cell)
+            case events.StageStarted():
+                self._describe(f"{self._cell}: {event.stage}")
+            case events.TrainingRestarted():
+                self._console.print(f"{self._cell}: {event.reason}")
+            case events.EpochDone():
+                place = f"epoch {event.epoch}/{event.epochs}"
+                self._describe(f"{self._cell}: {place}, Dice {event.validation_dice:.3f}")
+            case events.MeasuringStarted():
+                what = f"{event.condition.plan}, {event.condition.quantity}"
+                self._describe(f"{self._cell}: {what}, batch {event.condition.batch}")
+            case events.CellBusy():
+                self._console.print(f"{event.cell.network}: left to another process, which runs it")
+                self._advance()
+            case events.CellDone():
+                self._advance()
+                cell = f"{event.cell.network} × {self._backend}"
+                self._console.print(f"{cell}: {event.status}{self._left()}")
+            case events.JobRefused():
+                pass  # the command says it once the bar is gone
+            case _:
+                assert_never(event)
+
+    def _begin(self, event: events.GridReady) -> None:
+        self._total = event.todo
+        self._task = self._bar.add_task("starting", total=self._total)
+        self._finished, self._start = 0, time.monotonic()
+        done = f"{event.done} done or not to be run"
+        self._console.print(f"{event.todo} {event.what} to do, {done}")
 
     def _describe(self, text: str) -> None:
         if self._task is not None:
             self._bar.update(self._task, description=text)
-
-    def _on_plan(self, event: dict[str, Any]) -> None:
-        self._total = event["cells"]
-        self._task = self._bar.add_task("starting", total=self._total)
-        self._finished, self._start = 0, time.monotonic()
-        what = event.get("what", "cells")
-        self._console.print(f"{event['cells']} {what} to do, {event['done']} done or not to be run")
-
-    def _on_worker(self, event: dict[str, Any]) -> None:
-        self._backend = event["backend"]
-        # A worker may die before it starts a cell: what it took is that cell's time.
-        self._cell_start = time.monotonic()
-        self._describe(f"{self._backend}: importing")
-
-    def _on_start(self, event: dict[str, Any]) -> None:
-        self._cell = f"{event['network']} × {self._backend}"
-        self._cell_start = time.monotonic()
-        self._describe(self._cell)
-
-    def _on_epoch(self, event: dict[str, Any]) -> None:
-        self._describe(
-            f"{self._cell}: epoch {event['epoch']}/{event['epochs']}, "
-            f"Dice {event['validation_dice']:.3f}"
-        )
-
-    def _on_stage(self, event: dict[str, Any]) -> None:
-        self._describe(f"{self._cell}: {event['stage']}")
-
-    def _on_busy(self, event: dict[str, Any]) -> None:
-        self._console.print(f"{event['network']}: another process is at it, left to that one")
-        self._advance()
-
-    def _on_done(self, event: dict[str, Any]) -> None:
-        self._advance()
-        cell = f"{event['network']} × {self._backend}"
-        self._console.print(f"{cell}: {event['status']}{self._left()}")
 
     def _advance(self) -> None:
         self._finished += 1

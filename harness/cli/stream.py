@@ -59,7 +59,7 @@ def stream(
     from harness.measuring import stream as streaming
     from harness.protocol import load_protocol
 
-    pace = streaming.PRESETS[preset]
+    pace = streaming.PACES[preset]
     chosen = load_protocol(protocol).with_own_weights().with_measuring({}, size)
     limits = chosen.limits.model_copy(update={"requires_gpu": False})
 

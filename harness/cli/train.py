@@ -33,7 +33,7 @@ def train(
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
     from harness.records import atomic
-    from harness.records.store import cell_folder
+    from harness.records.store import WEIGHTS, cell_folder
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors.")
@@ -59,7 +59,7 @@ def train(
     if record.status != "ok":
         raise CellFailed(f"{entry.name} × {framework} is {record.status}: {record.reason}")
     folder = cell_folder(results, machine(planned_device(device)).name, record.key)
-    weights = folder / "weights.safetensors"
+    weights = folder / WEIGHTS
     if not weights.exists():
         raise UsageError(f"network {entry.name!r} has no weights to train.")
     atomic.write_bytes(out, weights.read_bytes())

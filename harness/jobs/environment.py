@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from harness.cores import count
+from harness import cores
 from harness.errors import EnvironmentFault
 from harness.jobs import interpreters
 from harness.registry import KERAS_ENGINES
@@ -36,17 +36,17 @@ def planned_device(choice: DeviceChoice) -> Literal["cpu", "cuda"]:
 
 
 def worker_threads(threads: int) -> int:
-    """Equal thread counts for all frameworks: those asked for, or one a usable core.
+    """Equal thread counts for all frameworks: those asked for, or one per usable core.
 
-    Raises `EnvironmentFault` where more are asked for than there are cores.
+    Raises `EnvironmentFault` if more are asked for than there are cores.
     """
-    cores = count()
-    if threads > cores:
+    usable = cores.count()
+    if threads > usable:
         raise EnvironmentFault(
-            f"the protocol asks for {threads} threads, this process may use {cores} cores: lower "
+            f"the protocol asks for {threads} threads, this process may use {usable} cores: lower "
             "measuring.threads."
         )
-    return threads or cores
+    return threads or usable
 
 
 def worker_environment(

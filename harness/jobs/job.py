@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from backends import plans
+from backends.plans import PLANS, Plan
 from harness.errors import UsageError
 from harness.protocol import Protocol
 from harness.records.schema import CellKey, Machine
 
 Stage = Literal["train", "evaluate", "measure", "stream"]
+Device = Literal["cpu", "cuda"]
 RUN_STAGES: tuple[Stage, ...] = ("train", "evaluate", "measure")
 
 
 class StreamSettings(BaseModel):
-    """A deadline test: see `harness.measuring.stream`. An empty plan is the backend's default."""
+    """A deadline test (`harness.measuring.stream`); an empty plan is the backend's default."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -31,12 +35,14 @@ class StreamSettings(BaseModel):
 class Job(BaseModel):
     """Cells of one backend, done one after the other by one process.
 
+    Without cells it is the template of a run: all that its jobs share. The command line makes it.
+
     `weights` names a file that takes the place of training. Folders are as the user typed them,
     for the command that repeats a cell. `hardware` is the machine as the parent sees it: a worker
     that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
-    measuring to one execution plan ("" is the backend's default), None means the protocol's;
-    `part` is the number of this process among the `parts` whose samples the records gather.
+    measuring to one execution plan, None means the protocol's; `part` is the number of this process
+    among the `parts` whose samples the records gather.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,11 +52,10 @@ class Job(BaseModel):
     dataset: Path
     results: Path
     hardware: Machine
-    cells: tuple[CellKey, ...]
+    cells: tuple[CellKey, ...] = ()
     stages: tuple[Stage, ...] = RUN_STAGES
     weights: Path | None = None
-    device: Literal["cpu", "cuda"] = "cpu"
-    threads: int = 0
+    device: Device = "cpu"
     force: bool = False
     measured_seed: int | None = None
     plan: str | None = None
@@ -65,18 +70,38 @@ class Job(BaseModel):
 
     @property
     def backend(self) -> str:
-        """The one backend of all cells. Raises `UsageError` where there are several."""
+        """The one backend of all cells. Raises `UsageError` if there are several."""
         names = {cell.backend for cell in self.cells}
         if len(names) != 1:
             raise UsageError(f"a process serves one framework, the job asks for {sorted(names)}.")
         return names.pop()
 
     @property
-    def plans(self) -> tuple[str, ...]:
-        """Keys of the plans to measure; empty means the backend's default."""
-        if self.plan is not None:
-            return (self.plan,) if self.plan else ()
-        return self.protocol.measuring.plans.get(self.backend, ())
+    def threads(self) -> int:
+        """Threads of each framework; 0 means one per usable core."""
+        return self.protocol.measuring.threads
+
+    def with_cells(
+        self,
+        cells: Sequence[CellKey],
+        *,
+        stages: tuple[Stage, ...] | None = None,
+        measured_seed: int | None = None,
+    ) -> Job:
+        """The same for those cells, with all stages or some."""
+        update = {"cells": tuple(cells), "measured_seed": measured_seed}
+        return self.model_copy(update=update | {"stages": stages or self.stages})
+
+    def timing_only(self, cell: CellKey, plan: Plan, part: int, parts: int) -> Job:
+        """The same for process number `part` that measures one plan of one cell."""
+        update = {"cells": (cell,), "stages": ("measure",), "plan": plan.key}
+        return self.model_copy(update=update | {"part": part, "parts": parts})
+
+    def execution_plans(self, backend: str) -> list[Plan]:
+        """The execution plans to measure; the protocol may name none, which means the default."""
+        keys = self.protocol.measuring.plans.get(backend, ())
+        keys = (self.plan,) if self.plan is not None else keys
+        return plans.chosen(keys, PLANS[backend], self.device)
 
     def measures(self, cell: CellKey) -> bool:
         """Whether this job times the cell."""
@@ -99,20 +124,14 @@ class Job(BaseModel):
         size = ["--size", f"{self.protocol.input.height}x{self.protocol.input.width}"]
         match self.stages:
             case ("train",):
-                return [
-                    "train",
-                    *one,
-                    "--seed",
-                    str(cell.seed),
-                    "--out",
-                    f"{cell.network}.safetensors",
-                ]
+                out = f"{cell.network}.safetensors"
+                return ["train", *one, "--seed", str(cell.seed), "--out", out]
             case ("evaluate",):
                 return ["evaluate", *one, *weights]
             case ("measure",):
                 batches = ",".join(map(str, settings.batches))
-                plans = settings.plans.get(cell.backend, ())
-                chosen = ["--plan", ",".join(plans)] if plans else []
+                keys = settings.plans.get(cell.backend, ())
+                chosen = ["--plan", ",".join(keys)] if keys else []
                 quantities = ["--quantity", ",".join(settings.quantities)]
                 chosen += ["--batch", batches, "--profile", settings.profile, *quantities]
                 return ["measure", *one, *chosen, *size, *weights]

@@ -52,7 +52,7 @@ def _input_elements(operation: Operation) -> int:
 _nothing = _per_output(0)
 
 # Operations beside the multiply-adds. `resize` counts one per output element whatever the rule
-# of interpolation; moving data (concatenation, shuffling) is no operation.
+# of interpolation; moving data (concatenation, shuffling) is not an operation.
 _OTHER_OPS: dict[str, Callable[[Operation], int]] = {
     "conv": _bias,
     "conv_transpose": _bias,
@@ -79,7 +79,7 @@ def count(operations: Sequence[Operation], specs: Sequence[WeightSpec]) -> Cost:
     """Count one inference at batch size 1 from its operations and weights.
 
     The last operation is the one that yields the logits, at the input's height and width. Raises
-    `Unsupported` where there is nothing to count or a kind of operation is unknown: a count that
+    `Unsupported` if there is nothing to count or a kind of operation is unknown: a count that
     leaves something out would be a wrong number.
     """
     if not operations:

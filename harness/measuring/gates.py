@@ -149,7 +149,7 @@ def faster_than_products(
 def _above(
     flops: int | None, batch: int, median_ms: float, peak_flops: float | None
 ) -> tuple[float, float] | None:
-    """Rate and peak in FLOP/s where the rate is the greater."""
+    """Rate and peak in FLOP/s if the rate is the greater; else None."""
     if flops is None or peak_flops is None:
         return None
     reached = flops * batch / (median_ms / 1e3)

@@ -6,17 +6,16 @@ there; `end_to_end` starts with an image on the host and ends with its mask on t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter_ns
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from backends.contract import Array, Network
+from backends.contract import Array, Bytes, Inference, Network
 from backends.errors import BackendError, Unsupported, is_out_of_memory
-from backends.plans import Plan
 from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
@@ -24,9 +23,8 @@ from harness.measuring.machine import OtherLoad
 from harness.measuring.memory import Meter, recorded
 from harness.measuring.profiles import Profile
 from harness.measuring.timer import Timed, time_queries, time_query, warm_up
-from harness.records.schema import MemoryQuantity, Status
+from harness.records.schema import Condition, MemoryQuantity, Status
 
-Quantity = Literal["forward", "end_to_end"]
 KEPT_MASKS = 4
 NS_PER_MS = 1e6
 
@@ -40,15 +38,13 @@ def no_samples() -> pd.DataFrame:
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Raw samples of one (plan, quantity, batch) in one process, and what is known about them.
+    """Raw samples under one condition in one process, and what is known about them.
 
-    `reasons` say why the status is not ok, `doubts` why the figures are not to be published.
+    `default` says that evaluation uses this plan; `reasons` say why the status is not ok, `doubts`
+    why the figures are not to be published.
     """
 
-    plan: str
-    precision: str
-    quantity: Quantity
-    batch: int
+    condition: Condition
     profile: Profile
     default: bool = False
     process: int = 0
@@ -65,12 +61,15 @@ class Measurement:
 
     def samples(self) -> pd.DataFrame:
         """The samples in the form of latency.parquet."""
-        rows = 0 if self.latency_ns is None else len(self.latency_ns)
+        if self.latency_ns is None:
+            return no_samples()
+        rows = len(self.latency_ns)
+        condition = self.condition
         return no_samples().assign(
-            plan=[self.plan] * rows,
-            precision=[self.precision] * rows,
-            quantity=[self.quantity] * rows,
-            batch=np.full(rows, self.batch, np.int64),
+            plan=[condition.plan] * rows,
+            precision=[condition.precision] * rows,
+            quantity=[condition.quantity] * rows,
+            batch=np.full(rows, condition.batch, np.int64),
             process=np.full(rows, self.process, np.int64),
             query=np.arange(rows, dtype=np.int64),
             latency_ns=self.latency_ns,
@@ -95,101 +94,127 @@ class Setting:
     default: str = ""
     meter: Meter | None = None
 
+    def measurement(self, condition: Condition, **found: Any) -> Measurement:
+        """A measurement of this process."""
+        return Measurement(
+            condition=condition,
+            profile=self.profile,
+            process=self.process,
+            default=condition.plan == self.default,
+            **found,
+        )
 
-def measure(
-    network: Network,
-    images: Array,
-    *,
-    plan: Plan,
-    quantity: Quantity,
-    batch: int,
-    setting: Setting,
-) -> Measurement:
-    """Measure one plan, quantity and batch size on (n, h, w, 1) float32 images.
+    def failed(self, condition: Condition, status: Status, reason: str) -> Measurement:
+        """A measurement that has no samples."""
+        return self.measurement(condition, status=status, reasons=(reason,))
+
+
+def measure(network: Network, images: Array, condition: Condition, setting: Setting) -> Measurement:
+    """Measure under one condition on (n, h, w, 1) float32 images.
 
     Running out of memory, an unsupported plan and a plan that breaks are results with a status
     and a reason, not errors.
     """
-    what: dict[str, Any] = {
-        "plan": plan.key,
-        "precision": plan.precision,
-        "quantity": quantity,
-        "batch": batch,
-        "profile": setting.profile,
-        "process": setting.process,
-        "default": plan.key == setting.default,
-    }
     try:
-        return _measure(network, Inputs(images, batch, setting.seed), setting, what)
+        inputs = Inputs(images, condition.batch, setting.seed)
+        return _measure(network, inputs, condition, setting)
     except Exception as error:
         if is_out_of_memory(error):
-            return Measurement(**what, status="oom", reasons=(f"batch {batch} did not fit.",))
+            return setting.failed(condition, "oom", f"batch {condition.batch} did not fit.")
         if isinstance(error, Unsupported):
-            return Measurement(**what, status="unsupported", reasons=(str(error),))
+            return setting.failed(condition, "unsupported", str(error))
         if isinstance(error, BackendError):
             raise
         # A plan of a compiler or runtime can break in any way; the others are still measured.
         sentence = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return Measurement(**what, status="crashed", reasons=(sentence,))
+        return setting.failed(condition, "crashed", sentence)
 
 
 def _measure(
-    network: Network, inputs: Inputs, setting: Setting, what: dict[str, Any]
+    network: Network, inputs: Inputs, condition: Condition, setting: Setting
 ) -> Measurement:
-    profile, batch, meter = setting.profile, what["batch"], setting.meter
-    if meter is not None:
-        meter.restart()
-    start = perf_counter_ns()
-    inference = network.prepare(inputs.batch(0), plan=what["plan"], quantity=what["quantity"])
-    compile_ns = perf_counter_ns() - start
-    first_call_ns, _ = time_query(inference)
-    steady = warm_up(inference, inputs, profile)
-    read = inference.logits if what["quantity"] == "forward" else np.asarray
-    hidden = gates.hidden_work(inference, read) if what["quantity"] == "forward" else None
-    queries, seconds = profile.least(batch, setting.processes)
-    random = np.random.default_rng(setting.seed)
-    memory = {}
-    if meter is not None:
-        memory = meter.peaks()
-        meter.restart()
-    before = inference.compilations()
+    ready = _get_ready(network, inputs, condition, setting)
+    before = ready.inference.compilations()
     with OtherLoad() as load, QuotaWatch() as quota:
-        timed = time_queries(
-            inference,
-            inputs,
-            queries=queries,
-            seconds=seconds,
-            keep=set(random.choice(queries, min(KEPT_MASKS, queries), replace=False).tolist()),
-            read=read,
-        )
-    compiled = gates.compiled(before, inference.compilations())
-    if meter is not None:
-        memory |= meter.running()
+        timed = _time(ready, inputs, condition, setting)
+    compiled = gates.compiled(before, ready.inference.compilations())
+    running = setting.meter.running() if setting.meter else {}
     median_ms = float(np.median(timed.latency_ns)) / NS_PER_MS
-    peak = (setting.peaks or {}).get(what["plan"])
+    work = setting.flops, condition.batch, median_ms, (setting.peaks or {}).get(condition.plan)
     wrong = [
         compiled,
-        gates.faster_than_the_device(setting.flops, batch, median_ms, peak),
-        _kept_masks(network, inputs, timed, what),
+        gates.faster_than_the_device(*work),
+        _kept_masks(network, inputs, timed, condition),
     ]
-    remark = gates.faster_than_products(setting.flops, batch, median_ms, peak)
-    findings = [one for one in (hidden, gates.remembered(timed.latency_ns)) if one]
+    findings = [one for one in (ready.hidden, gates.remembered(timed.latency_ns)) if one]
     reasons = tuple(one.sentence for one in findings if one.certain)
     reasons += tuple(reason for reason in wrong if reason)
-    doubts = [load.sentence(), quota.sentence(), None if steady else _not_steady(profile)]
+    doubts = [load.sentence(), quota.sentence()]
+    doubts.append(None if ready.steady else _not_steady(setting.profile))
     doubts += [one.sentence for one in findings if not one.certain]
-    return Measurement(
-        **what,
+    remark = gates.faster_than_products(*work)
+    return setting.measurement(
+        condition,
         status="invalid" if reasons else "ok",
         reasons=reasons,
         doubts=tuple(doubt for doubt in doubts if doubt),
         remarks=(remark,) if remark else (),
         latency_ns=timed.latency_ns,
         window_ns=timed.window_ns,
-        steady=steady,
+        steady=ready.steady,
+        compile_ns=ready.compile_ns,
+        first_call_ns=ready.first_call_ns,
+        memory=recorded(ready.peaks | running),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Ready:
+    """An inference that is compiled and warm, and what that took."""
+
+    inference: Inference
+    read: Callable[[Any], Any]
+    compile_ns: int
+    first_call_ns: int
+    steady: bool
+    hidden: gates.Finding | None
+    peaks: dict[str, Bytes]
+
+
+def _get_ready(network: Network, inputs: Inputs, condition: Condition, setting: Setting) -> _Ready:
+    """Compile, call once, warm up; memory is counted from here on."""
+    meter = setting.meter
+    if meter is not None:
+        meter.restart()
+    start = perf_counter_ns()
+    inference = network.prepare(inputs.batch(0), plan=condition.plan, quantity=condition.quantity)
+    compile_ns = perf_counter_ns() - start
+    first_call_ns, _ = time_query(inference)
+    steady = warm_up(inference, inputs, setting.profile)
+    read, hidden = np.asarray, None
+    if condition.quantity == "forward":
+        read = inference.logits
+        hidden = gates.hidden_work(inference, read)
+    return _Ready(
+        inference=inference,
+        read=read,
         compile_ns=compile_ns,
         first_call_ns=first_call_ns,
-        memory=recorded(memory),
+        steady=steady,
+        hidden=hidden,
+        peaks=meter.peaks() if meter else {},
+    )
+
+
+def _time(ready: _Ready, inputs: Inputs, condition: Condition, setting: Setting) -> Timed:
+    """Time this process's share of the profile's queries, and keep a few of their results."""
+    queries, seconds = setting.profile.least(condition.batch, setting.processes)
+    random = np.random.default_rng(setting.seed)
+    keep = set(random.choice(queries, min(KEPT_MASKS, queries), replace=False).tolist())
+    if setting.meter is not None:
+        setting.meter.restart()
+    return time_queries(
+        ready.inference, inputs, queries=queries, seconds=seconds, keep=keep, read=ready.read
     )
 
 
@@ -197,19 +222,19 @@ def _not_steady(profile: Profile) -> str:
     return f"not steady after {profile.warm_up_limit_s:g} s of warm-up."
 
 
-def _kept_masks(network: Network, inputs: Inputs, timed: Timed, what: dict[str, Any]) -> str | None:
+def _kept_masks(network: Network, inputs: Inputs, timed: Timed, condition: Condition) -> str | None:
     """Compare the kept results with what the evaluation gives for the same images."""
     for query, result in timed.kept.items():
-        if what["quantity"] == "forward":
+        if condition.quantity == "forward":
             masks = np.asarray(result).argmax(-1)
         elif isinstance(result, np.ndarray) and result.dtype == np.uint8:
             masks = result
         else:
-            return "the end-to-end result is no uint8 mask on the host."
+            return "the end-to-end result is not a uint8 mask on the host."
         logits = network.predict(inputs.batch(Inputs.of_query(query)))
-        finding = gates.other_masks(masks, logits, what["precision"])
+        finding = gates.other_masks(masks, logits, condition.precision)
         if finding and _unpools(network):
-            finding = gates.other_masks(masks, logits, what["precision"], unpools=True)
+            finding = gates.other_masks(masks, logits, condition.precision, unpools=True)
         if finding:
             return finding
     return None

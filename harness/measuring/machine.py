@@ -12,7 +12,7 @@ from types import TracebackType
 
 import psutil
 
-from harness.cores import count as cores
+from harness import cores
 from harness.measuring import nvml
 from harness.records.schema import Machine
 
@@ -68,9 +68,9 @@ def machine(device: str = "cpu") -> Machine:
         gpu = _driver_title() or "unidentified GPU"
     name = processor()
     return Machine(
-        name=hardware_name(name, cores(), gpu if device == "cuda" else None),
+        name=hardware_name(name, cores.count(), gpu if device == "cuda" else None),
         processor=name,
-        cores=cores(),
+        cores=cores.count(),
         memory_bytes=psutil.virtual_memory().total,
         gpu=gpu,
         system=f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
@@ -79,12 +79,12 @@ def machine(device: str = "cpu") -> Machine:
 
 def state() -> list[str]:
     """Sentences for a record's notes: affinity, threads, load and clock governor."""
-    pinned = cores() < (os.cpu_count() or 1)
+    pinned = cores.count() < (os.cpu_count() or 1)
     threads = {name: os.environ[name] for name in THREAD_VARIABLES if name in os.environ}
     governor = Path("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")
     load = os.getloadavg()[0]
     return [
-        f"affinity: {cores()} of {os.cpu_count()} cores{' (pinned)' if pinned else ''}",
+        f"affinity: {cores.count()} of {os.cpu_count()} cores{' (pinned)' if pinned else ''}",
         "threads: " + (", ".join(f"{k}={v}" for k, v in threads.items()) or "as the framework"),
         f"load average at the start of measuring: {load:.2f}",
         "clock governor: "
@@ -111,10 +111,10 @@ class OtherLoad:
         seconds = perf_counter() - wall
         if seconds >= LEAST_SECONDS:
             others = (_busy_s() - busy) - (process_time() - own)
-            self.share = max(0.0, others / (seconds * cores()))
+            self.share = max(0.0, others / (seconds * cores.count()))
 
     def sentence(self) -> str | None:
-        """What is wrong, or None where others took next to nothing."""
+        """What is wrong, or None if others took next to nothing."""
         if self.share is None or self.share <= OTHER_LOAD_SHARE:
             return None
         return f"other processes took {self.share:.0%} of this process's cores meanwhile."

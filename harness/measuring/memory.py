@@ -37,7 +37,7 @@ def peak_rss_bytes() -> int:
 
 
 def forget_peak() -> bool:
-    """Let the peak start anew from what is resident now; False where the system cannot."""
+    """Let the peak start again from what is resident now; False if the system cannot."""
     try:
         Path("/proc/self/clear_refs").write_text("5")
     except OSError:
@@ -69,7 +69,7 @@ class Meter:
         self._host = self._framework = False
 
     def restart(self) -> None:
-        """Peaks count from now on, where system and framework can forget the earlier ones."""
+        """Peaks count from now on, if system and framework can forget the earlier ones."""
         self._host = forget_peak()
         self._framework = self._backend.forget_memory_peaks()
 

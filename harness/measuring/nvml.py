@@ -1,7 +1,7 @@
-"""State of an NVIDIA GPU by its management library, where one is there.
+"""State of an NVIDIA GPU by its management library, if there is one.
 
 `python -m harness.measuring.nvml UUID SECONDS` samples one GPU from outside the worker and
-writes a line of JSON every SECONDS until its input closes; `Watch` runs it beside a measurement.
+writes a line of JSON every SECONDS until its input closes; `GpuWatch` runs it beside a measurement.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PERIOD_S = 0.2
 
 
 class NoNvml(Exception):
-    """No GPU state can be had; the text is the reason."""
+    """The GPU's state is unknown; the text is the reason."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,7 +183,7 @@ def _running(nvml: Any, handle: Any) -> Any:
 
 
 def sample(nvml: Any, handle: Any) -> GpuSample:
-    """Look at a GPU once. Raises `NoNvml` where the driver does not tell one of the figures."""
+    """Look at a GPU once. Raises `NoNvml` if the driver does not tell one of the figures."""
     try:
         bits = nvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)
         return GpuSample(
@@ -251,7 +251,7 @@ class GpuState:
     remarks: tuple[str, ...] = ()
 
 
-class Watch:
+class GpuWatch:
     """Samples the GPU of a measurement from a process of its own (a context manager).
 
     Afterwards `samples` holds what it saw, or `reason` why it saw nothing.
@@ -266,7 +266,7 @@ class Watch:
         except NoNvml as error:
             self.reason = str(error)
 
-    def __enter__(self) -> Watch:
+    def __enter__(self) -> GpuWatch:
         if self.reason is None:
             command = [sys.executable, "-m", "harness.measuring.nvml", self._uuid, str(PERIOD_S)]
             # A file and not a pipe: nobody reads while the measurement runs.
@@ -294,7 +294,7 @@ class Watch:
         """What the GPU did while something was timed; None: nothing was, all samples count."""
         seen = self.samples if window_ns is None else within(self.samples, window_ns)
         if not seen:
-            # What nobody watched is not known to be quiet, hence not published.
+            # A GPU that was not watched is not known to be quiet, hence not published.
             return GpuState(doubts=(self.reason or "no sample of the GPU's state was taken.",))
         clocks = [one.clock_mhz for one in seen]
         warmest = max(one.temperature_c for one in seen)

@@ -24,7 +24,7 @@ STALL_DEADLINES = 3
 
 
 @dataclass(frozen=True, kw_only=True)
-class Preset:
+class Pace:
     """How slices arrive: intervals drawn evenly from a range, in bursts with pauses between.
 
     `jitter_share` moves each arrival by up to that share of the shortest interval. The deadline
@@ -44,12 +44,12 @@ class Preset:
         return self.interval_ms[0]
 
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(name="haste", title="HASTE, 1.4–2.5 s a slice", interval_ms=(1400, 2500)),
-        Preset(name="interactive", title="interactive, 30 ms a slice", interval_ms=(30, 30)),
-        Preset(
+PACES = {
+    pace.name: pace
+    for pace in (
+        Pace(name="haste", title="HASTE, 1.4–2.5 s a slice", interval_ms=(1400, 2500)),
+        Pace(name="interactive", title="interactive, 30 ms a slice", interval_ms=(30, 30)),
+        Pace(
             name="bursts",
             title="bursts of 16 slices at 30 ms, 2 s between",
             interval_ms=(30, 30),
@@ -99,14 +99,14 @@ class Clock:
             pass
 
 
-def preset(name: str) -> Preset:
-    """The preset of that name. Raises `UsageError`."""
-    if name not in PRESETS:
-        raise unknown("preset", name, PRESETS)
-    return PRESETS[name]
+def pace(name: str) -> Pace:
+    """The pace of that name. Raises `UsageError`."""
+    if name not in PACES:
+        raise unknown("preset", name, PACES)
+    return PACES[name]
 
 
-def arrivals_ns(chosen: Preset, slices: int, seed: int) -> Array:
+def arrivals_ns(chosen: Pace, slices: int, seed: int) -> Array:
     """Moments (slices,) int64 at which slices arrive, from the start; growing."""
     random = np.random.default_rng(seed)
     intervals = random.uniform(*chosen.interval_ms, slices)
@@ -155,7 +155,7 @@ def missed_share_upper(missed: int, slices: int, confidence: float = 0.95) -> fl
 
 
 def judge(
-    chosen: Preset,
+    chosen: Pace,
     responses: Array,
     after_stall: Array,
     *,
@@ -187,7 +187,7 @@ def judge(
 def run(
     prepare: Callable[[], Inference],
     images: Array,
-    chosen: Preset,
+    chosen: Pace,
     *,
     slices: int,
     seed: int,
@@ -198,7 +198,7 @@ def run(
     """Cold start, an undisturbed replay, and one with a stall of three deadlines.
 
     The cold start is everything from nothing to the first mask: `elapsed_ms` that the process took
-    before, compiling, loading, first call. The table has a row a slice: replay (undisturbed,
+    before, compiling, loading, first call. The table has one row per slice: replay (undisturbed,
     stalled), slice, arrival_ns, response_ns.
     """
     clock = clock or Clock()

@@ -1,17 +1,20 @@
-"""Summaries of raw samples: what a record says of one (plan, quantity, batch)."""
+"""Summaries of raw samples: what a record says of the latency under one condition."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from backends.contract import Array
+from harness.measuring import gates
+from harness.measuring.entries import find, replaced
 from harness.measuring.latency import NS_PER_MS, Measurement
 from harness.measuring.profiles import Profile
 from harness.measuring.profiles import profile as find_profile
-from harness.records.schema import Latency
+from harness.records.schema import Condition, Latency
 from harness.statistics.percentiles import early_stopping
 
 # The paper's mean and standard deviation are over this many iterations.
@@ -19,7 +22,7 @@ PAPER_QUERIES = 100
 
 
 def summarise(measurements: Sequence[Measurement]) -> Latency:
-    """Summary of one (plan, quantity, batch), measured in one process or in several.
+    """Summary of measurements under one condition, made in one process or in several.
 
     Figures are those of the pooled samples in order of process and query. Compile time, first
     call and memory are those of the first process.
@@ -29,11 +32,8 @@ def summarise(measurements: Sequence[Measurement]) -> Latency:
     reasons = dict.fromkeys(reason for m in failed for reason in m.reasons)
     doubts = dict.fromkeys(doubt for m in measurements for doubt in m.doubts)
     latency = Latency(
-        plan=first.plan,
+        **first.condition.model_dump(),
         default=first.default,
-        precision=first.precision,
-        quantity=first.quantity,
-        batch=first.batch,
         profile=first.profile.name,
         status=failed[0].status if failed else "ok",
         reason=" ".join(reasons) or None,
@@ -45,7 +45,7 @@ def summarise(measurements: Sequence[Measurement]) -> Latency:
     samples = [m.latency_ns for m in measurements if m.latency_ns is not None]
     if len(samples) < len(measurements):
         return latency
-    complete = _complete(first.profile, first.batch, samples)
+    complete = _complete(first.profile, first.condition.batch, samples)
     steady = all(m.steady for m in measurements)
     sound = complete and steady and not failed and not doubts
     return latency.model_copy(
@@ -60,20 +60,12 @@ def summarise(measurements: Sequence[Measurement]) -> Latency:
 
 
 def measurements_of(latency: Latency, samples: pd.DataFrame) -> list[Measurement]:
-    """The good measurements behind a summary, one a process, from a record's raw samples."""
-    chosen = samples[
-        (samples["plan"] == latency.plan)
-        & (samples["quantity"] == latency.quantity)
-        & (samples["batch"] == latency.batch)
-        & (samples["process"] < latency.processes)
-    ]
+    """The good measurements behind a summary, one per process, from a record's raw samples."""
+    chosen = samples[_good(latency, samples)]
     return [
         Measurement(
-            plan=latency.plan,
+            condition=latency.condition,
             default=latency.default,
-            precision=latency.precision,
-            quantity=latency.quantity,
-            batch=latency.batch,
             profile=find_profile(latency.profile),
             process=int(str(process)),
             doubts=tuple(latency.doubts),
@@ -86,6 +78,58 @@ def measurements_of(latency: Latency, samples: pd.DataFrame) -> list[Measurement
         )
         for process, rows in chosen.groupby("process")
     ]
+
+
+def gather(
+    entries: Sequence[Latency], samples: pd.DataFrame, found: Measurement, device: str
+) -> tuple[list[Latency], pd.DataFrame]:
+    """A record's latencies and raw samples with a measurement beside those of earlier processes.
+
+    The first process replaces all that was measured under its condition before.
+    """
+    before = find(entries, found.condition)
+    earlier = measurements_of(before, samples) if before and found.process else []
+    own = found.condition.mask(samples)
+    kept = samples[~own | (samples["process"] < found.process)]
+    table = pd.concat([kept, found.samples()], ignore_index=True)
+    latency = replaced(entries, [summarise([*earlier, found])])
+    return _judged(latency, table, device), table
+
+
+def _judged(entries: Sequence[Latency], samples: pd.DataFrame, device: str) -> list[Latency]:
+    """Say where throughput falls or memory shrinks as the batch grows (measuring, 11).
+
+    On a GPU that is a fault of the measurement. On a CPU a larger batch may simply leave the
+    cache, and only throughput can be judged: it is said and nothing more.
+    """
+    judged = []
+    for entry in entries:
+        series = [e for e in entries if _without_batch(e) == _without_batch(entry)]
+        by_batch = {
+            one.batch: samples.loc[good, "latency_ns"].to_numpy() / NS_PER_MS
+            for one in series
+            if (good := _good(one, samples)).any()
+        }
+        findings = [gates.throughput_falls(by_batch).get(entry.batch)]
+        if device == "cuda":
+            peaks = {e.batch: e.memory.get("allocated_peak_bytes") for e in series}
+            known = {b: p.bytes for b, p in peaks.items() if p is not None and p.bytes is not None}
+            findings.append(gates.memory_shrinks(known).get(entry.batch))
+        growth = [finding for finding in findings if finding]
+        update: dict[str, Any] = {"growth": growth}
+        if growth and device == "cuda":
+            update["publishable"] = False
+        judged.append(entry.model_copy(update=update))
+    return judged
+
+
+def _without_batch(entry: Latency) -> Condition:
+    return entry.condition.model_copy(update={"batch": 0})
+
+
+def _good(entry: Latency, samples: pd.DataFrame) -> pd.Series:
+    """Which rows are samples of processes that measured it well (boolean)."""
+    return entry.condition.mask(samples) & (samples["process"] < entry.processes)
 
 
 def figures(latency_ns: Array) -> dict[str, float | int | str | None]:

@@ -69,7 +69,7 @@ def is_steady(latencies: list[int], share: float) -> bool:
 
 @contextmanager
 def no_garbage_collection():
-    """Collect now and not inside: a pause of Python's collector is no property of a network."""
+    """Collect now and not inside: a pause of Python's collector is not the network's."""
     was_enabled = gc.isenabled()
     gc.collect()
     gc.disable()
@@ -99,7 +99,7 @@ def time_queries(
     total, least_ns = 0, round(seconds * NS_PER_S)
     begin = monotonic_ns()
     with no_garbage_collection():
-        # The collector has swept the caches: one query that nobody times fills them again. Without
+        # The collector has swept the caches: one query that is not timed fills them again. Without
         # it the first query was the slowest of all in 20 of 100 series.
         inference.set_images(inputs.batch(0))
         time_query(inference)

@@ -56,7 +56,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """A second name for a file that nobody changes in place; a copy where links are not had."""
+    """A second name for a file that nobody changes in place; a copy if the file system has no links."""
     try:
         os.link(source, target)
     except FileNotFoundError:

@@ -25,7 +25,7 @@ LIBRARIES = ("numpy", "scipy", "pandas", "pyarrow", "safetensors", "nibabel")
 
 
 def fetalbench_version() -> str:
-    """The installed version, or that of the source tree where nothing is installed."""
+    """The installed version, or "source tree" if nothing is installed."""
     try:
         return metadata.version("fetalbench")
     except metadata.PackageNotFoundError:

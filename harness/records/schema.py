@@ -6,9 +6,12 @@ reason beside them; a value is never 0 for want of knowledge.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SCHEMA_VERSION = 1
 
@@ -22,6 +25,7 @@ Status = Literal[
     "unsupported",
     "not_implemented",
 ]
+Quantity = Literal["forward", "end_to_end"]
 
 
 class Strict(BaseModel):
@@ -126,13 +130,33 @@ class MemoryQuantity(Strict):
     reason: str | None = None
 
 
+class Condition(Strict):
+    """What tells a latency of a cell from every other: plan, precision, quantity, batch size."""
+
+    model_config = ConfigDict(frozen=True)
+
+    plan: str
+    precision: str
+    quantity: Quantity
+    batch: int
+
+    def mask(self, samples: pd.DataFrame) -> pd.Series:
+        """Which rows of latency.parquet are raw samples under this condition (boolean)."""
+        return (
+            (samples["plan"] == self.plan)
+            & (samples["precision"] == self.precision)
+            & (samples["quantity"] == self.quantity)
+            & (samples["batch"] == self.batch)
+        )
+
+
 class Latency(Strict):
     """A summary of raw samples in latency.parquet, recomputable from them to the bit."""
 
     plan: str
     default: bool = Field(default=False, description="the plan that evaluation uses")
     precision: str
-    quantity: Literal["forward", "end_to_end"]
+    quantity: Quantity
     batch: int
     profile: str
     status: Status
@@ -156,6 +180,13 @@ class Latency(Strict):
     memory: dict[str, MemoryQuantity] = Field(
         default_factory=dict, description="peaks of the first process, by name"
     )
+
+    @property
+    def condition(self) -> Condition:
+        """What was measured, as one value."""
+        return Condition(
+            plan=self.plan, precision=self.precision, quantity=self.quantity, batch=self.batch
+        )
 
 
 class Stream(Strict):
@@ -191,7 +222,7 @@ class Record(Strict):
     schema_version: int = SCHEMA_VERSION
     key: CellKey
     status: Status
-    reason: str | None = Field(default=None, description="one sentence where status is not ok")
+    reason: str | None = Field(default=None, description="one sentence if status is not ok")
     created_at: str = Field(description="UTC, ISO 8601")
     seconds: float | None = Field(default=None, description="wall time of the cell")
     title: str = Field(description="the network's name as its card writes it")

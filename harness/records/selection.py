@@ -27,7 +27,7 @@ def is_scored(item: StoredRecord) -> bool:
 
 
 def lost_seeds(cell: Sequence[StoredRecord]) -> list[StoredRecord]:
-    """Of one cell's seeds those that ended without scores; none where no seed has scores."""
+    """Of one cell's seeds those that ended without scores; none if no seed has scores."""
     if not any(map(is_scored, cell)):
         return []
     return [item for item in cell if not is_scored(item) and item.record.status != "ok"]
@@ -56,7 +56,7 @@ def slice_table(
 
     A seed that ended without scores where other seeds of its cell have some stands in the table
     without values, which a comparison counts as the worst. `columns` keeps only these columns,
-    `name` says what a network is called. Raises `UsageError` where no record has scores or the
+    `name` says what a network is called. Raises `UsageError` if no record has scores or the
     records are of several data sets, protocols or machines.
     """
     scored = [item for item in stored if is_scored(item)]
@@ -90,7 +90,7 @@ def slice_table(
 def declared(stored: Sequence[StoredRecord]) -> dict[str, list[str]]:
     """The networks that each backend is asked to compare: the grid that the records come from.
 
-    It is the protocol's where that names networks or backends; where it does not, it is every
+    It is the protocol's if that names networks or backends; if it does not, it is every
     network that was run in a framework times every framework that was used. A network that has no
     such implementation is not asked for. What failed or is still to be run is, since a family that
     shrinks when a network fails would reward the failure.
@@ -101,10 +101,9 @@ def declared(stored: Sequence[StoredRecord]) -> dict[str, list[str]]:
     backends = {key.backend for key in keys if key.backend != FLOOR_BACKEND}
     floor = {key.network for key in keys} - networks
     for item in stored:
-        grid = item.record.protocol.get("grid")
-        if isinstance(grid, dict):
-            networks |= {str(name) for name in grid.get("networks") or ()} - floor
-            backends |= {str(name) for name in grid.get("backends") or ()} - {FLOOR_BACKEND}
+        grid = item.protocol().grid
+        networks |= set(grid.networks) - floor
+        backends |= set(grid.backends) - {FLOOR_BACKEND}
     absent = {
         (item.record.key.network, item.record.key.backend)
         for item in stored
@@ -123,7 +122,7 @@ def declared(stored: Sequence[StoredRecord]) -> dict[str, list[str]]:
 
 
 def _can_be_built(network: str, backend: str) -> bool:
-    """False where the network is known here and has no file for the backend."""
+    """False if the network is known here and has no file for the backend."""
     entry = registry.networks().get(network)
     return entry is None or entry.implements(backend)
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from harness.errors import EnvironmentFault, NewerRecord, RecordError
+from harness.protocol import Protocol, recorded
 from harness.records import atomic
 from harness.records.schema import SCHEMA_VERSION, CellKey, FileEntry, Record
 
@@ -28,9 +29,19 @@ if TYPE_CHECKING:
     # Only what reads a table pays for the library.
     import pandas as pd
 
+# Every file name of a results folder.
 RECORD = "record.json"
 GALLERY = "gallery.parquet"
+SLICES = "slices.parquet"
+PREDICTIONS = "predictions.parquet"
+HISTORY = "history.parquet"
+LATENCY = "latency.parquet"
+STREAM = "stream.parquet"
+WEIGHTS = "weights.safetensors"
 WORK = ".work"
+CHECKPOINT = "checkpoint.safetensors"
+LOCK = "lock"
+LOG = "log.txt"
 
 # From version n to n + 1. A record is brought up step by step when it is read; the file stays.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
@@ -43,8 +54,12 @@ class StoredRecord:
     record: Record
     folder: Path
 
+    def protocol(self) -> Protocol:
+        """The protocol that the cell was run under. Raises `RecordError`."""
+        return recorded(self.record.protocol, str(self.folder / RECORD))
+
     def table(self, name: str) -> pd.DataFrame:
-        """A Parquet file of the record. Raises `RecordError` where it is absent or altered."""
+        """A Parquet file of the record. Raises `RecordError` if it is absent or altered."""
         path = self.folder / name
         entry = self.record.files.get(name)
         if entry is None:
@@ -55,26 +70,30 @@ class StoredRecord:
             raise RecordError(f"{path}: cannot be read ({error.strerror}).") from None
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise RecordError(
-                f"{path}: is not the file that the record names; if a run is going on start this "
-                "again, else run the cell again."
+                f"{path}: is not the file that the record names; if a run is in progress, try again "
+                "after it, else run the cell again."
             )
         return _read_parquet(path)
 
     def slices(self) -> pd.DataFrame:
         """Scores slice by slice."""
-        return self.table("slices.parquet")
+        return self.table(SLICES)
 
     def predictions(self) -> pd.DataFrame:
         """Predicted masks, packed bits on the original grid."""
-        return self.table("predictions.parquet")
+        return self.table(PREDICTIONS)
 
     def latency_samples(self) -> pd.DataFrame:
         """Raw latencies in nanoseconds."""
-        return self.table("latency.parquet")
+        return self.table(LATENCY)
 
     def history(self) -> pd.DataFrame:
         """Loss and validation Dice epoch by epoch."""
-        return self.table("history.parquet")
+        return self.table(HISTORY)
+
+    def stream_responses(self) -> pd.DataFrame:
+        """The response to every slice of the deadline tests."""
+        return self.table(STREAM)
 
 
 def _read_parquet(path: Path) -> pd.DataFrame:
@@ -104,7 +123,7 @@ def work_folder(root: Path, machine: str, key: CellKey) -> Path:
 
 
 def read_record(folder: Path) -> Record:
-    """Read one record. Raises `RecordError`: not there, damaged, or of a newer schema."""
+    """Read one record. Raises `RecordError` if it is absent, damaged, or of a newer schema."""
     record = _read(folder)
     if record is None:
         raise RecordError(f"{folder}: holds no {RECORD}.")
@@ -138,7 +157,7 @@ def _refuse_constant(text: str) -> None:
 def _migrated(data: Any, path: Path) -> Any:
     version = data.get("schema_version") if isinstance(data, dict) else None
     if not isinstance(version, int):
-        raise RecordError(f"{path}: has no schema_version; it is no record of fetalbench.")
+        raise RecordError(f"{path}: has no schema_version; it is not a record of fetalbench.")
     if version > SCHEMA_VERSION:
         raise NewerRecord(
             f"{path}: has schema version {version}, this fetalbench reads up to {SCHEMA_VERSION}: "
@@ -158,7 +177,7 @@ def find_record(root: Path, machine: str, key: CellKey) -> StoredRecord | None:
 
 
 def find_usable(root: Path, machine: str, key: CellKey) -> StoredRecord | None:
-    """The record of a cell; a damaged one is as good as none, since a run makes it anew.
+    """The record of a cell; a damaged one is as good as none, since a run makes it again.
 
     Raises `NewerRecord`.
     """
@@ -184,7 +203,7 @@ def load_records(root: Path) -> list[StoredRecord]:
     """All records below `root`, ordered by their paths. Raises `RecordError`."""
     if not root.is_dir():
         raise RecordError(f"{root}: no such results folder; `fetalbench run` makes one.")
-    # A swap that is going on, or was killed half-way, has the old record under another name.
+    # A swap in progress, or one that was killed half-way, has the old record under another name.
     found = {
         folder.with_suffix("") if folder.suffix == ".old" else folder
         for folder in (path.parent for path in root.glob(f"[!.]*/*/*/*/*/*/{RECORD}"))
@@ -261,14 +280,14 @@ def _entry(path: Path) -> FileEntry:
 
 @contextlib.contextmanager
 def lock(root: Path, machine: str, key: CellKey) -> Iterator[bool]:
-    """Hold a cell against other processes; yields False where another one holds it.
+    """Hold a cell against other processes; yields False if another one holds it.
 
     The lock dies with its process, so a kill leaves nothing to clean up.
     """
     folder = work_folder(root, machine, key)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
+        file = (folder / LOCK).open("w")
     except OSError as error:
         raise EnvironmentFault(
             f"{root}: the results folder cannot be written ({error.strerror}); choose another with "

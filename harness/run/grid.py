@@ -1,30 +1,36 @@
-"""The grid of cells, and what is already there."""
+"""The grid of cells that a run is asked for, and what of it is already there."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from harness import registry
 from harness.data.description import DatasetMeta
 from harness.errors import NewerRecord, RecordError
-from harness.measuring.entries import missing_parts
+from harness.jobs.job import Job
+from harness.measuring import entries
 from harness.protocol import Protocol
-from harness.records.schema import CellKey
+from harness.records.schema import CellKey, Record
 from harness.records.store import find_record
 
 State = Literal["done", "to do", "to measure", "failed", "not implemented", "not installed"]
+Coordinates = tuple[str, str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class PlannedCell:
+class GridCell:
     """One cell and its state; `reason` says why it is not done."""
 
     key: CellKey
     state: State
     reason: str = ""
+
+    @property
+    def can_run(self) -> bool:
+        """Whether this machine has what the cell needs."""
+        return self.state not in ("not implemented", "not installed")
 
     def row(self) -> dict[str, str | int]:
         """The cell as a row of `plan --json`."""
@@ -39,14 +45,14 @@ class PlannedCell:
         }
 
 
-def grid(
+def coordinates(
     protocol: Protocol, networks: Sequence[str], backends: Sequence[str], seeds: Sequence[int]
-) -> list[tuple[str, str, int]]:
+) -> list[Coordinates]:
     """(network, backend, seed) of every cell; options first, then the protocol, then everything.
 
-    Ordered by backend, so that cells of one framework can share a process where the protocol
-    allows it, and PyTorch first, whose weights others may carry. A network written for NumPy alone
-    has its NumPy cell only, unless a backend is asked for.
+    Ordered by backend, so that cells of one framework can share a process if the protocol allows
+    it, and PyTorch first, whose weights others may carry. A network written for NumPy alone has its
+    NumPy cell only, unless a backend is asked for.
     """
     names = [registry.network(n).name for n in networks or protocol.grid.networks]
     names = names or list(registry.networks())
@@ -63,37 +69,31 @@ def grid(
     return list(dict.fromkeys(cells))
 
 
-def plan(
-    protocol: Protocol,
+def cells_of(
+    template: Job,
     dataset: DatasetMeta,
-    results: Path,
-    machine: str,
     *,
     networks: Sequence[str] = (),
     backends: Sequence[str] = (),
     seeds: Sequence[int] = (),
-) -> list[PlannedCell]:
+) -> list[GridCell]:
     """All cells that are asked for, with their states. Raises `UsageError` or `RecordError`."""
-    cells = grid(protocol, networks, backends, seeds)
-    first = measured_seed([seed for _, _, seed in cells])
-    return [
-        _state(
-            CellKey(
-                network=name,
-                backend=backend,
-                dataset=dataset.name,
-                dataset_hash=dataset.hash,
-                protocol=protocol.name,
-                protocol_hash=protocol.hash,
-                seed=seed,
-            ),
-            results,
-            machine,
-            protocol,
-            measured=seed == first,
+    protocol = template.protocol
+    asked = coordinates(protocol, networks, backends, seeds)
+    first = measured_seed([seed for _, _, seed in asked])
+    keys = [
+        CellKey(
+            network=name,
+            backend=backend,
+            dataset=dataset.name,
+            dataset_hash=dataset.hash,
+            protocol=protocol.name,
+            protocol_hash=protocol.hash,
+            seed=seed,
         )
-        for name, backend, seed in cells
+        for name, backend, seed in asked
     ]
+    return [_look(template, key, measured=key.seed == first) for key in keys]
 
 
 def measured_seed(seeds: Sequence[int]) -> int | None:
@@ -101,41 +101,45 @@ def measured_seed(seeds: Sequence[int]) -> int | None:
     return min(seeds, default=None)
 
 
-def plans_of(protocol: Protocol, backend: str) -> tuple[str, ...]:
-    """Execution plans to measure; "" is the backend's default."""
-    return protocol.measuring.plans.get(backend) or ("",)
+def is_accurate(record: Record) -> bool:
+    """Whether training and evaluation are done, whatever became of the latencies."""
+    return record.status == "ok" or bool(record.scores)
 
 
-def _state(
-    key: CellKey, results: Path, machine: str, protocol: Protocol, *, measured: bool
-) -> PlannedCell:
+def _look(template: Job, key: CellKey, *, measured: bool) -> GridCell:
+    """The cell with the state that its record and this machine give it."""
     try:
-        stored = find_record(results, machine, key)
+        stored = find_record(template.results, template.machine, key)
     except NewerRecord:
         raise
     except RecordError as error:
-        # Damaged: what a run can mend is no reason to refuse it.
-        return PlannedCell(key=key, state="failed", reason=str(error))
-    accurate = stored is not None and (stored.record.status == "ok" or bool(stored.record.scores))
-    if stored and accurate and measured:
-        plans = plans_of(protocol, key.backend)
-        missing = [missing_parts(stored.record, plan, protocol.measuring) for plan in plans]
-        if any(missing):
-            count = sum(map(len, missing))
-            reason = f"{count} measuring process{'es' if count > 1 else ''} missing"
-            return PlannedCell(key=key, state="to measure", reason=reason)
-    if stored and accurate:
-        return PlannedCell(key=key, state="done")
+        # A run makes a damaged record again: no reason to refuse the run.
+        return GridCell(key=key, state="failed", reason=str(error))
+    record = stored.record if stored else None
+    if record and is_accurate(record):
+        count = _missing_processes(template, record) if measured else 0
+        if not count:
+            return GridCell(key=key, state="done")
+        reason = f"{count} measuring process{'es' if count > 1 else ''} missing"
+        return GridCell(key=key, state="to measure", reason=reason)
     if not registry.network(key.network).implements(key.backend):
-        return PlannedCell(
-            key=key, state="not implemented", reason=f"the network has no file for {key.backend}"
+        reason = f"the network has no file for {key.backend}"
+        return GridCell(key=key, state="not implemented", reason=reason)
+    if absent := registry.missing_modules(key.backend):
+        reason = f"{', '.join(absent)} is not installed"
+        return GridCell(key=key, state="not installed", reason=reason)
+    if record and record.status not in ("not_implemented", "unsupported"):
+        return GridCell(key=key, state="failed", reason=f"{record.status}: {record.reason}")
+    return GridCell(key=key, state="to do")
+
+
+def _missing_processes(template: Job, record: Record) -> int:
+    settings = template.protocol.measuring
+    return sum(
+        len(
+            entries.missing_parts(
+                record.latency, entries.conditions(plan.key, plan.precision, settings), settings
+            )
         )
-    missing = registry.missing_modules(key.backend)
-    if missing:
-        return PlannedCell(
-            key=key, state="not installed", reason=f"{', '.join(missing)} is not installed"
-        )
-    if stored and stored.record.status not in ("not_implemented", "unsupported"):
-        reason = f"{stored.record.status}: {stored.record.reason}"
-        return PlannedCell(key=key, state="failed", reason=reason)
-    return PlannedCell(key=key, state="to do")
+        for plan in template.execution_plans(record.key.backend)
+    )

@@ -1,76 +1,37 @@
-"""From planned cells to finished records: what `run` and its relatives do below the parsing."""
+"""From the cells of a grid to finished records: what `run` and its relatives do below parsing."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from pathlib import Path
-from typing import Any, Literal
 
+from backends.plans import Plan
 from harness import registry
-from harness.data.catalogue import Dataset
+from harness.data.description import read_meta
 from harness.errors import (
     EXIT_ENVIRONMENT,
     EXIT_OK,
     EXIT_SOME_CELLS_FAILED,
     EnvironmentFault,
 )
-from harness.jobs.environment import DeviceChoice, gpu_present, planned_device
-from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
+from harness.jobs import environment, events
+from harness.jobs.environment import DeviceChoice
+from harness.jobs.events import Report
+from harness.jobs.job import Device, Job, Stage
 from harness.jobs.recording import NO_DEVICE, make_record
-from harness.measuring.entries import missing_parts
+from harness.measuring import entries
 from harness.measuring.profiles import profile
 from harness.protocol import Protocol
-from harness.records import store as records
-from harness.records.schema import CellKey, Machine, Record
-from harness.run.grid import PlannedCell, measured_seed, plans_of
+from harness.records import store
+from harness.records.schema import CellKey, Record, Status
+from harness.run.grid import GridCell, is_accurate, measured_seed
 from harness.run.order import shuffled
 from harness.run.supervisor import run_jobs
 
-Report = Callable[[dict[str, Any]], None]
 # Of a latency: what a plan or a batch size cannot do is a result, the rest a failure.
 FAILURES = ("timeout", "crashed", "invalid")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """All that a run needs beside its cells."""
-
-    protocol: Protocol
-    protocol_source: str
-    dataset: Dataset
-    results: Path
-    hardware: Machine
-    device: Literal["cpu", "cuda"]
-    stages: tuple[Stage, ...] = RUN_STAGES
-    weights: Path | None = None
-    force: bool = False
-    stream: StreamSettings | None = None
-
-    def job(self, cells: Sequence[PlannedCell], **changes: Any) -> Job:
-        """The job of one worker."""
-        values: dict[str, Any] = {
-            "protocol": self.protocol,
-            "protocol_source": self.protocol_source,
-            "dataset": self.dataset.folder,
-            "results": self.results,
-            "hardware": self.hardware,
-            "cells": tuple(cell.key for cell in cells),
-            "stages": self.stages,
-            "weights": self.weights,
-            "device": self.device,
-            "threads": self.protocol.measuring.threads,
-            "force": self.force,
-            "stream": self.stream,
-        }
-        return Job(**values | changes)
-
-    def record(self, key: CellKey) -> Record | None:
-        """The record of a cell as it stands, None where it is not there or damaged."""
-        stored = records.find_usable(self.results, self.hardware.name, key)
-        return stored.record if stored else None
 
 
 @dataclass(kw_only=True)
@@ -98,136 +59,143 @@ class Summary:
         return EXIT_SOME_CELLS_FAILED if failed or self.measurements else EXIT_OK
 
 
-def choose_device(choice: DeviceChoice, protocol: Protocol) -> Literal["cpu", "cuda"]:
-    """Resolve `auto`. Raises `EnvironmentFault` where the protocol needs a GPU and none is here."""
-    device = planned_device(choice)
-    if choice == "cuda" and not gpu_present():
+def choose_device(choice: DeviceChoice, protocol: Protocol) -> Device:
+    """Resolve `auto`. Raises `EnvironmentFault` if the protocol needs a GPU and none is here."""
+    device = environment.planned_device(choice)
+    if choice == "cuda" and not environment.gpu_present():
         raise EnvironmentFault("no NVIDIA GPU is visible here: use --device cpu.")
     if choice == "auto" and device == "cpu" and protocol.limits.requires_gpu:
         raise EnvironmentFault(
             f"protocol {protocol.name!r} is meant for a GPU and none is visible here: run it on a "
-            "GPU box, or force it with --device cpu (days on a laptop)."
+            "machine with a GPU, or force it with --device cpu (days on a laptop)."
         )
     return device
 
 
-def execute(request: Request, cells: Sequence[PlannedCell], report: Report) -> Summary:
+def record_of(template: Job, key: CellKey) -> Record | None:
+    """The record of a cell as it stands, None if it is not there or damaged."""
+    stored = store.find_usable(template.results, template.machine, key)
+    return stored.record if stored else None
+
+
+def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary:
     """Run what is to do and record what cannot be run. Raises `Interrupted` or `Faulty`."""
+    able = [cell for cell in cells if cell.can_run]
     for cell in cells:
-        if cell.state in ("not implemented", "not installed"):
-            _record_absent(request, cell)
-    able = [cell for cell in cells if cell.state not in ("not implemented", "not installed")]
-    apart = not request.protocol.limits.share_process
-    stages = tuple(s for s in request.stages if not (s == "measure" and apart))
+        if not cell.can_run:
+            _record_absent(template, cell)
+    apart = not template.protocol.limits.share_process
+    stages: tuple[Stage, ...] = template.stages
+    if apart:
+        stages = tuple(stage for stage in stages if stage != "measure")
     if stages:
-        todo = [cell for cell in able if _is_due(request, cell)]
-        report({"event": "plan", "cells": len(todo), "done": len(cells) - len(todo)})
+        todo = [cell for cell in able if _is_due(template, cell)]
+        report(events.GridReady(todo=len(todo), done=len(cells) - len(todo)))
         seed = measured_seed([cell.key.seed for cell in cells])
-        groups = _grouped(request.protocol, todo)
-        jobs = [request.job(group, stages=stages, measured_seed=seed) for group in groups]
+        groups = _grouped([cell.key for cell in todo], share=not apart)
+        jobs = [template.with_cells(g, stages=stages, measured_seed=seed) for g in groups]
         run_jobs(jobs, report)
-    if "measure" in request.stages and apart:
-        _measure_apart(request, able, report)
-    return _summary(request, cells)
+    if "measure" in template.stages and apart:
+        _measure_apart(template, [cell.key for cell in able], report)
+    return _summary(template, cells)
 
 
-def _is_due(request: Request, cell: PlannedCell) -> bool:
-    if request.force or "stream" in request.stages or cell.state in ("to do", "failed"):
+def _is_due(template: Job, cell: GridCell) -> bool:
+    if template.force or "stream" in template.stages or cell.state in ("to do", "failed"):
         return True
     # With processes of their own for measuring, what is left to measure comes later.
     return (
         cell.state == "to measure"
-        and "measure" in request.stages
-        and request.protocol.limits.share_process
+        and "measure" in template.stages
+        and template.protocol.limits.share_process
     )
 
 
-def _summary(request: Request, cells: Sequence[PlannedCell]) -> Summary:
+def _summary(template: Job, cells: Sequence[GridCell]) -> Summary:
     summary = Summary()
     for cell in cells:
-        record = request.record(cell.key)
+        record = record_of(template, cell.key)
         summary.statuses[record.status if record else "to do"] += 1
         if record and record.status == "unsupported" and record.reason:
             if record.reason.startswith(NO_DEVICE):
                 summary.no_device[record.reason.removeprefix(NO_DEVICE)] += 1
-            elif cell.state == "not installed" and request.protocol.limits.requires_gpu:
+            elif cell.state == "not installed" and template.protocol.limits.requires_gpu:
                 summary.no_device[f"{cell.key.backend}: {record.reason}."] += 1
-        if record and "measure" in request.stages:
+        if record and "measure" in template.stages:
             failed = [entry.status for entry in record.latency if entry.status in FAILURES]
             summary.measurements.update(failed)
     return summary
 
 
-def _measure_apart(request: Request, cells: Sequence[PlannedCell], report: Report) -> None:
+def _measure_apart(template: Job, keys: Sequence[CellKey], report: Report) -> None:
     """Measure after the last training, each plan of a cell in several fresh processes.
 
-    One pass over all of them for each process, in an order that is drawn anew for each pass and
+    One pass over all of them for each process, in an order that is drawn again for each pass and
     interleaved between backends (measuring, 6): drift of the machine falls on all alike. A plan
-    that misses passes, because a run was interrupted, gets the rest.
+    that lacks passes, because a run was interrupted, gets the rest.
     """
-    settings = request.protocol.measuring
-    seed = measured_seed([cell.key.seed for cell in cells])
-    units = [
-        (cell, plan)
-        for cell in cells
-        if cell.key.seed == seed
-        for plan in plans_of(request.protocol, cell.key.backend)
-    ]
+    settings = template.protocol.measuring
+    seed = measured_seed([key.seed for key in keys])
+    timed = [key for key in keys if key.seed == seed]
+    units = [(key, plan) for key in timed for plan in template.execution_plans(key.backend)]
     parts = profile(settings.profile).processes
-    every = list(range(parts)) if request.force else None
-    missing = {(cell.key, plan): every or _missing(request, cell.key, plan) for cell, plan in units}
-    jobs = sum(map(len, missing.values()))
-    if jobs:
-        report({"event": "plan", "cells": jobs, "done": 0, "what": "measuring processes"})
+    every = list(range(parts)) if template.force else None
+    missing = {(key, plan): every or _missing(template, key, plan) for key, plan in units}
+    if jobs := sum(map(len, missing.values())):
+        report(events.GridReady(todo=jobs, done=0, what="measuring processes"))
     for part in range(parts):
-        chosen = [unit for unit in units if part in missing[unit[0].key, unit[1]]]
-        order = shuffled(chosen, lambda unit: unit[0].key.backend, settings.order_seed + part)
-        for cell, plan in order:
+        chosen = [unit for unit in units if part in missing[unit]]
+        order = shuffled(chosen, lambda unit: unit[0].backend, settings.order_seed + part)
+        for key, plan in order:
             # One that failed in the pass before has a hole that no later pass may cover up.
-            if (request.force and part == 0) or _missing(request, cell.key, plan)[:1] == [part]:
-                changes = {"stages": ("measure",), "plan": plan, "part": part, "parts": parts}
-                run_jobs([request.job([cell], **changes)], report)
+            if (template.force and part == 0) or _missing(template, key, plan)[:1] == [part]:
+                run_jobs([template.timing_only(key, plan, part, parts)], report)
 
 
-def _missing(request: Request, key: CellKey, plan: str) -> list[int]:
-    """Numbers of the processes that have yet to measure a plan; none where a cell has failed."""
-    record = request.record(key)
+def _missing(template: Job, key: CellKey, plan: Plan) -> list[int]:
+    """Numbers of the processes that have yet to measure a plan; none if the cell has failed."""
+    record = record_of(template, key)
+    settings = template.protocol.measuring
     if record is None:
         # A run that only measures begins with nothing.
-        parts = profile(request.protocol.measuring.profile).processes
-        return list(range(parts)) if request.stages == ("measure",) else []
-    if record.status != "ok" and not record.scores:
+        parts = profile(settings.profile).processes
+        return list(range(parts)) if template.stages == ("measure",) else []
+    if not is_accurate(record):
         return []
-    return missing_parts(record, plan, request.protocol.measuring)
+    asked = entries.conditions(plan.key, plan.precision, settings)
+    return entries.missing_parts(record.latency, asked, settings)
 
 
-def _grouped(protocol: Protocol, cells: Sequence[PlannedCell]) -> list[list[PlannedCell]]:
-    """One process a cell; where the protocol allows sharing, one a backend.
+def _grouped(keys: Sequence[CellKey], *, share: bool) -> list[list[CellKey]]:
+    """One process per cell, or one per backend if cells may share it.
 
     The order of backends is kept: weights that others carry come first.
     """
-    if not protocol.limits.share_process:
-        return [[cell] for cell in cells]
+    if not share:
+        return [[key] for key in keys]
     order = registry.backend_names()
-    ordered = sorted(cells, key=lambda cell: order.index(cell.key.backend))
-    return [list(group) for _, group in groupby(ordered, key=lambda cell: cell.key.backend)]
+    ordered = sorted(keys, key=lambda key: order.index(key.backend))
+    return [list(group) for _, group in groupby(ordered, key=lambda key: key.backend)]
 
 
-def _record_absent(request: Request, cell: PlannedCell) -> None:
+def _record_absent(template: Job, cell: GridCell) -> None:
     """A cell that cannot run here is a record with its reason, never a missing row."""
-    if cell.state == "not implemented":
-        status, reason = "not_implemented", cell.reason
-    else:
-        extra = registry.BACKEND_NEEDS[cell.key.backend][1]
-        status, reason = "unsupported", f"{cell.reason}: pip install 'fetalbench[{extra}]'"
-    with records.lock(request.results, request.hardware.name, cell.key) as held:
-        old = request.record(cell.key)
+    status, reason = _why_absent(cell)
+    with store.lock(template.results, template.machine, cell.key) as held:
+        old = record_of(template, cell.key)
         replaces = old is None or (
             # What another machine or an earlier run has found out stays.
             old.status in ("not_implemented", "unsupported")
             and (old.status, old.reason) != (status, reason)
         )
         if held and replaces:
-            job, dataset = request.job([cell]), request.dataset
-            record = make_record(job, cell.key, dataset, status=status, reason=reason, versions={})
-            records.commit(request.results, record)
+            meta = read_meta(template.dataset)
+            record = make_record(template, cell.key, meta, status=status, reason=reason)
+            store.commit(template.results, record)
+
+
+def _why_absent(cell: GridCell) -> tuple[Status, str]:
+    if cell.state == "not implemented":
+        return "not_implemented", cell.reason
+    extra = registry.BACKEND_NEEDS[cell.key.backend][1]
+    return "unsupported", f"{cell.reason}: pip install 'fetalbench[{extra}]'"

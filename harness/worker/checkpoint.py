@@ -1,4 +1,4 @@
-"""Checkpoints: all that a training needs to go on bit for bit, as one safetensors file."""
+"""Checkpoints: all that a training needs to resume bit for bit, as one safetensors file."""
 
 from __future__ import annotations
 
@@ -16,12 +16,23 @@ from safetensors.numpy import save
 from backends.contract import Array, Network
 from backends.errors import WeightsError
 from backends.weights import check_weights
-from harness.records import atomic
+from harness import registry
+from harness.jobs.job import Job
+from harness.records import atomic, store
+from harness.records.provenance import fetalbench_version, source_digest
+from harness.records.schema import CellKey
 
 # Writing may take at most this share of the time, so that a large network is not held up.
 WRITING_SHARE = 0.05
-
-
+# What must be the same for a training to resume, and how a sentence says that it is not.
+OTHERS = {
+    "cell": "of another cell",
+    "device": "on another device",
+    "threads": "with another number of threads",
+    "versions": "by other versions of fetalbench or the framework",
+    "code": "by other code",
+    "forced": "for another record",
+}
 # What stands as JSON in the file's metadata, beside the arrays and the identity.
 NUMBERS = (
     "epoch",
@@ -39,8 +50,8 @@ class Checkpoint:
     """The state of a training after `epoch` whole epochs.
 
     `one_class_since` is the first of the newest epochs that all predict one class everywhere on
-    validation, 0 where the last one does not. After the last epoch nobody needs `weights` and
-    `optimizer` any more: they are empty then.
+    validation, 0 if the last one does not. After the last epoch `weights` and `optimizer` are not
+    needed any more: they are empty then.
     """
 
     weights: dict[str, Array]
@@ -54,16 +65,11 @@ class Checkpoint:
     one_class_since: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
 
-    @property
-    def last(self) -> dict[str, Any]:
-        """The newest row of the history, without what only the loop needs."""
-        return {k: v for k, v in self.history[-1].items() if k not in ("epoch", "images")}
-
-    def add_epoch(self, *, epoch: int, one_class: bool, **row: Any) -> None:
-        """Note a finished epoch, counted from 1."""
-        self.epoch = epoch + 1
+    def add_epoch(self, row: dict[str, Any], *, one_class: bool) -> None:
+        """Note a finished epoch by its row of the history."""
+        self.epoch += 1
         self.one_class_since = (self.one_class_since or self.epoch) if one_class else 0
-        self.history.append({"epoch": self.epoch} | row)
+        self.history.append(row)
 
     def keep_best(self, weights: dict[str, Array], dice: float, *, one_class: bool) -> None:
         """Take the weights of the current epoch as the best so far."""
@@ -80,10 +86,14 @@ class Checkpoint:
         return pd.DataFrame(self.history).drop(columns=["images"])
 
 
+class UnusableCheckpoint(Exception):
+    """A checkpoint that cannot be resumed; the text is the sentence for the user."""
+
+
 class CheckpointFile:
     """One checkpoint on disk, replaced atomically; `identity` guards against another training's."""
 
-    def __init__(self, path: Path, identity: str) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
         self.path = path
         self.identity = identity
         self._written = time.monotonic()
@@ -94,7 +104,7 @@ class CheckpointFile:
         return time.monotonic() - self._written >= self._cost_seconds / WRITING_SHARE
 
     def save(self, state: Checkpoint) -> None:
-        """Write the checkpoint. Raises `EnvironmentFault` where the disk is full."""
+        """Write the checkpoint. Raises `EnvironmentFault` if the disk is full."""
         start = time.monotonic()
         groups = {"weights": state.weights, "optimizer": state.optimizer, "best": state.best}
         arrays = {
@@ -108,24 +118,72 @@ class CheckpointFile:
         self._cost_seconds = self._written - start
 
     def load(self, network: Network) -> Checkpoint | None:
-        """The checkpoint of this very training, or None; a damaged one is as good as none."""
+        """The checkpoint of this very training, None if there is none.
+
+        Raises `UnusableCheckpoint` if it is damaged or of another training.
+        """
         try:
             with safe_open(self.path, framework="numpy") as file:
                 content = json.loads((file.metadata() or {})["state"])
-                if not isinstance(content, dict) or content.pop("identity") != self.identity:
-                    return None
+                self._require_own(content["identity"])
                 groups: dict[str, dict[str, Array]] = {"weights": {}, "optimizer": {}, "best": {}}
-                for key in file.keys():  # noqa: SIM118 (a safetensors file is no mapping)
+                for key in file.keys():  # noqa: SIM118 (a safetensors file is not a mapping)
                     group, _, name = key.partition("/")
                     groups[group][name] = file.get_tensor(key)
             state = Checkpoint(**groups, **{name: content[name] for name in NUMBERS})
             for name in ("weights", "best"):
                 if groups[name]:
                     check_weights(groups[name], network.weight_specs(), str(self.path))
-        except (OSError, SafetensorError, KeyError, ValueError, WeightsError):
+        except FileNotFoundError:
             return None
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, WeightsError):
+            raise UnusableCheckpoint(
+                "the checkpoint is damaged: training starts from the beginning"
+            ) from None
         return state
+
+    def _require_own(self, identity: Any) -> None:
+        known = isinstance(identity, dict)
+        others = [
+            words
+            for name, words in OTHERS.items()
+            if not known or identity.get(name) != self.identity.get(name)
+        ]
+        if others:
+            how = ", ".join(others) if known else "by an older version of fetalbench"
+            raise UnusableCheckpoint(
+                f"the checkpoint was written {how}: training starts from the beginning"
+            )
 
     def remove(self) -> None:
         """Forget the training once its record stands."""
         self.path.unlink(missing_ok=True)
+
+
+def checkpoint_of(job: Job, cell: CellKey) -> CheckpointFile:
+    """The checkpoint of a cell's training; there is none before its first epoch.
+
+    Only the same cell, device, thread count and code resume it. A forced job trains from the start,
+    once for each record that it replaces: interrupted and given again, it resumes from its own
+    checkpoint, since no record has come between.
+    """
+    folder = store.work_folder(job.results, job.machine, cell)
+    identity: dict[str, Any] = {
+        "cell": cell.model_dump(),
+        "device": job.device,
+        "threads": job.threads,
+        "versions": [fetalbench_version(), registry.framework_versions(cell.backend)],
+        "code": _code(cell),
+    }
+    if job.force:
+        stored = store.find_usable(job.results, job.machine, cell)
+        identity["forced"] = ["forced", stored.record.created_at if stored else None]
+    return CheckpointFile(folder / store.CHECKPOINT, identity)
+
+
+def _code(cell: CellKey) -> str:
+    """A digest of what trains the cell: the network, the backends, the data and the loop."""
+    root = Path(__file__).parents[1]
+    loop = ("training.py", "collapse.py", "masks.py", "checkpoint.py", "weights.py")
+    sources = [registry.network(cell.network).folder, registry.BACKENDS_FOLDER, root / "data"]
+    return source_digest([*sources, *(root / "worker" / name for name in loop)])

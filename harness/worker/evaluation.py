@@ -28,7 +28,7 @@ class Evaluated:
 
 
 def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluated:
-    """Segment and score the protocol's test sets. Raises `DataError` where the data has none."""
+    """Segment and score the protocol's test sets. Raises `DataError` if the data has none."""
     scored, kept = [], []
     for name in protocol.evaluation.sets:
         if name not in dataset.meta.sets:
@@ -75,7 +75,7 @@ def _predict(
     )
     # In float64: rounding must not decide what a network is worth.
     masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
-    # Classes beyond the brain's exist where a user's network has them; the brain is class 1.
+    # A user's network may have classes beyond the brain's; the brain is class 1.
     brain = (masks == 1).astype(np.uint8)
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)
     spacings = zip(rows["spacing_y_mm"], rows["spacing_x_mm"], strict=True)

@@ -16,7 +16,7 @@ SEED = 20220101
 def gallery(dataset: Dataset, protocol: Protocol) -> pd.DataFrame:
     """set, subject, stack, slice, height, width, image (uint8 bytes), mask (packed bits).
 
-    All test slices with brain where they are few; else an equal seeded sample of each set.
+    All test slices with brain if they are few; else an equal seeded sample of each set.
     """
     names = [name for name in protocol.evaluation.sets if name in dataset.meta.sets]
     sets = [dataset.rows(name) for name in names]

@@ -1,4 +1,4 @@
-"""Masks from logits, for validation while training and for scoring."""
+"""Masks from logits, for validation while training and for scoring, and their Dice."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def arg_max_masks(logits: Callable[[Array], Array], images: Array, batch_size: i
         for start in range(0, len(images), batch_size)
     ]
     return np.concatenate(parts)
+
+
+def brain_dice(masks: Array, predicted: Array) -> float:
+    """Mean brain Dice over the slices of (n, h, w) masks that hold brain."""
+    truth, guess = masks.astype(bool), predicted.astype(bool)
+    with_brain = truth.any(axis=(1, 2))
+    both = (truth & guess).sum(axis=(1, 2))[with_brain]
+    total = (truth.sum(axis=(1, 2)) + guess.sum(axis=(1, 2)))[with_brain]
+    return float((2 * both / total).mean()) if len(both) else 0.0

@@ -1,23 +1,38 @@
-"""What a worker process has at hand for each of its cells."""
+"""What a worker process has at hand for its cells, and what it has found for one of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
-from backends.contract import Backend, Network
+import pandas as pd
+
+from backends.contract import Backend, Network, WeightSpec
 from harness import registry
 from harness.data.catalogue import Dataset
+from harness.jobs.events import Report
 from harness.jobs.job import Job
-from harness.measuring import entries as cell_latency
 from harness.measuring.memory import Meter
-from harness.records import store as records
-from harness.records.schema import CellKey
+from harness.records import store
+from harness.records.schema import CellKey, Cost, SetScores, Training
 from harness.records.store import StoredRecord
-from harness.worker.weights import Outcome, find_weights
 
-Report = Callable[[dict[str, Any]], None]
+
+class Stopped(Exception):
+    """The user interrupted, or the parent is gone; what is worth keeping is saved."""
+
+
+@dataclass
+class Outcome:
+    """What a cell has found so far; it goes into the record even if a later part fails."""
+
+    specs: tuple[WeightSpec, ...] = ()
+    cost: Cost | None = None
+    cost_reason: str | None = None
+    training: Training | None = None
+    scores: dict[str, SetScores] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
+    blobs: dict[str, bytes] = field(default_factory=dict)
 
 
 @dataclass(kw_only=True)
@@ -35,8 +50,8 @@ class Worker:
     poisoned: bool = False
 
     def find(self, cell: CellKey) -> StoredRecord | None:
-        """The cell's record as it stands, None where it is not there or damaged."""
-        return records.find_usable(self.job.results, self.job.machine, cell)
+        """The cell's record as it stands, None if it is not there or damaged."""
+        return store.find_usable(self.job.results, self.job.machine, cell)
 
     def stored(self, cell: CellKey) -> StoredRecord:
         """The cell's record, which this process has seen to."""
@@ -54,12 +69,3 @@ class Worker:
             width=chosen.width,
             classes=chosen.classes,
         )
-
-    def rebuild(self, cell: CellKey) -> Network:
-        """The network as its record has it, in a process that has not trained it."""
-        network = self.build(cell)
-        if network.weight_specs() and not cell_latency.own_weights(self.stored(cell), network):
-            find_weights(
-                self.job, cell, self.backend, network, self.dataset, Outcome(), self.report
-            )
-        return network

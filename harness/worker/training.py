@@ -1,4 +1,4 @@
-"""Training one network: the schedule, the split, the best weights, and going on after a stop.
+"""Training one network: the schedule, the split, the best weights, and resuming after a stop.
 
 The same loop for every framework; a framework only does `Trainer.step`.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -18,24 +17,16 @@ import pandas as pd
 
 from backends.contract import Array, Network, TrainingOptions
 from harness.data.augmentation import augment
-from harness.data.windows import cut_windows
-from harness.protocol import Training
-from harness.worker.checkpoint import Checkpoint, CheckpointFile
-from harness.worker.masks import arg_max_masks
+from harness.jobs import events
+from harness.jobs.events import Report
+from harness.protocol import TrainingSettings
+from harness.worker.checkpoint import Checkpoint, CheckpointFile, UnusableCheckpoint
+from harness.worker.collapse import Diverged, judge_collapse
+from harness.worker.masks import arg_max_masks, brain_dice
+from harness.worker.state import Stopped
 
 # Enough for stable means, and a tenth of an epoch's cost.
 RECALIBRATION_SLICES = 128
-# Shares of the slices that hold brain at a pixel, from which one mask laid over all is drawn.
-FIXED_MASK_SHARES = np.linspace(0, 0.9, 10)
-Report = Callable[[dict[str, Any]], None]
-
-
-class Diverged(Exception):
-    """Training found no usable weights; the text is the sentence for the record."""
-
-
-class Stopped(Exception):
-    """The user interrupted; the checkpoint is written."""
 
 
 @dataclass(kw_only=True)
@@ -52,7 +43,7 @@ class TrainingData:
 class TrainingResult:
     """The best weights by validation Dice, and how they came about.
 
-    `note` is a sentence for the record where the training collapsed after its best epoch.
+    `note` is a sentence for the record if the training collapsed after its best epoch.
     """
 
     weights: dict[str, Array]
@@ -87,8 +78,10 @@ class StopRequest:
         self.asked = True
 
 
-def split_validation(rows: pd.DataFrame, settings: Training, seed: int) -> tuple[pd.Series, str]:
-    """Which training rows are for validation (boolean), and a note where it is not by subject.
+def split_validation(
+    rows: pd.DataFrame, settings: TrainingSettings, seed: int
+) -> tuple[pd.Series, str]:
+    """Which training rows are for validation (boolean), and a note if it is not by subject.
 
     By subject: a seeded share of the subjects, at least one and never all. By slice: every k-th
     slice of each stack. One subject alone can only be split by slice.
@@ -106,92 +99,35 @@ def split_validation(rows: pd.DataFrame, settings: Training, seed: int) -> tuple
     )
 
 
-def brain_dice(masks: Array, predicted: Array) -> float:
-    """Mean brain Dice over the slices of (n, h, w) masks that hold brain."""
-    truth, guess = masks.astype(bool), predicted.astype(bool)
-    with_brain = truth.any(axis=(1, 2))
-    both = (truth & guess).sum(axis=(1, 2))[with_brain]
-    total = (truth.sum(axis=(1, 2)) + guess.sum(axis=(1, 2)))[with_brain]
-    return float((2 * both / total).mean()) if len(both) else 0.0
-
-
-def fixed_mask_dice(masks: Array) -> float:
-    """The best brain Dice that one mask, laid over all slices of (n, h, w) masks, can have.
-
-    Whoever ignores the images cannot do better: neither brain everywhere, nor noise, nor a blob in
-    the middle of the field of view.
-    """
-    with_brain = masks[masks.any(axis=(1, 2))].astype(bool)
-    if not len(with_brain):
-        return 0.0
-    share = with_brain.mean(axis=0)
-    fixed = [np.broadcast_to(share >= least, with_brain.shape) for least in FIXED_MASK_SHARES]
-    return max(brain_dice(with_brain, mask) for mask in fixed)
-
-
 def train(
     network: Network,
     data: TrainingData,
-    settings: Training,
+    settings: TrainingSettings,
     *,
     seed: int,
     checkpoints: CheckpointFile,
     report: Report = lambda _: None,
     learner: Network | None = None,
 ) -> TrainingResult:
-    """Train to the protocol and return the best weights; goes on from a checkpoint if there is one.
+    """Train to the protocol and return the best weights; resume from a checkpoint if there is one.
 
     `learner` is the same network at the size of the protocol's windows, if it trains on windows.
     Raises `Diverged` for a loss that is not finite or a collapse (`judge_collapse`), and `Stopped`
     after an interruption. The checkpoint is written then, and at the end: what follows training may
     fail or be interrupted, too.
     """
-    batch = min(settings.batch_size, len(data.images))
-    options = TrainingOptions(loss=settings.loss, seed=seed, batch_size=batch)
-    state = checkpoints.load(network) or Checkpoint(weights=network.weights())
-    going_on = 0 < state.epoch < settings.epochs
-    if going_on:
-        network.set_weights(state.weights)
-    learner = learner or network
-    if learner is not network:
-        learner.set_weights(network.weights())
-    trainer = learner.trainer(options)
-    if going_on:
-        trainer.set_state(state.optimizer)
-    resumed = state.epoch
-    changing = settings.augmentation != "none" or settings.window > 0
-    if not changing:
-        trainer.set_data(data.images, data.masks)
+    loop = _Loop(network, data, settings, seed, _resumed(network, checkpoints, report))
+    state, resumed = loop.state, loop.state.epoch
     with StopRequest() as stop:
-        for epoch in range(state.epoch, settings.epochs):
-            start = time.perf_counter()
-            if changing:
-                trainer.set_data(*_shown(data, settings, seed, epoch))
-            losses, rate = _epoch(trainer, len(data.images), batch, settings, seed, epoch, state)
-            if learner is not network:
-                network.set_weights(learner.weights())
-            if settings.batch_norm == "recalibrated":
-                _recalibrate(network, data, batch, seed, epoch)
-            trained = time.perf_counter() - start
-            dice, one_class = _validate(network, data, batch)
-            state.add_epoch(
-                epoch=epoch,
-                one_class=one_class,
-                learning_rate=rate,
-                train_loss=float(losses.mean()),
-                validation_dice=dice,
-                seconds=trained,
-                images=len(losses) * batch,
-            )
-            if dice > state.best_dice or (state.best_one_class and not one_class):
-                state.keep_best(network.weights(), dice, one_class=one_class)
-            report({"event": "epoch", "epoch": epoch + 1, "epochs": settings.epochs} | state.last)
+        while state.epoch < settings.epochs:
+            done = loop.run_epoch()
             if state.epoch == settings.epochs:
                 state.weights, state.optimizer = {}, {}
                 checkpoints.save(state)
             elif stop.asked or checkpoints.due():
-                state.weights, state.optimizer = network.weights(), trainer.state()
+                state.weights, state.optimizer = network.weights(), loop.trainer.state()
                 checkpoints.save(state)
+            report(done)
             if stop.asked:
                 raise Stopped
     note = judge_collapse(state, settings, data.validation_masks)
@@ -209,92 +145,101 @@ def train(
     )
 
 
-def judge_collapse(state: Checkpoint, settings: Training, validation_masks: Array) -> str:
-    """A note for the record, or "" where the last epoch predicts both classes on validation.
+def _resumed(network: Network, checkpoints: CheckpointFile, report: Report) -> Checkpoint:
+    """The state to train on from: that of the checkpoint, or the network as it is."""
+    try:
+        found = checkpoints.load(network)
+    except UnusableCheckpoint as error:
+        report(events.TrainingRestarted(reason=str(error)))
+        found = None
+    return found or Checkpoint(weights=network.weights())
 
-    Raises `Diverged` where it predicts one class everywhere and no epoch before it was any good,
-    that is, better than one mask laid over all slices. A collapse after a good epoch costs nothing:
-    the weights of that epoch are the protocol's.
-    """
-    if not state.one_class_since:
-        return ""
-    floor = fixed_mask_dice(validation_masks)
-    if state.best_dice > floor:
-        return (
-            f"the training collapsed: it predicts one class everywhere on validation from epoch "
-            f"{state.one_class_since} to the last; the weights are those of epoch "
-            f"{state.best_epoch}, before that"
+
+class _Loop:
+    """Trains epoch by epoch, from the state on."""
+
+    def __init__(
+        self,
+        network: Network,
+        data: TrainingData,
+        settings: TrainingSettings,
+        seed: int,
+        state: Checkpoint,
+    ) -> None:
+        self.state = state
+        self._network, self._data, self._settings, self._seed = network, data, settings, seed
+        self._batch = min(settings.batch_size, len(data.images))
+        self.trainer = network.trainer(
+            TrainingOptions(loss=settings.loss, seed=seed, batch_size=self._batch)
         )
-    before = ""
-    if not state.best_one_class:
-        before = (
-            f" (it has since epoch {state.one_class_since}; its best Dice before, "
-            f"{state.best_dice:.2f}, is no better than the {floor:.2f} of one mask laid over all "
-            "slices)"
+        if 0 < state.epoch < settings.epochs:
+            network.set_weights(state.weights)
+            self.trainer.set_state(state.optimizer)
+        if settings.augmentation == "none":
+            self.trainer.set_data(data.images, data.masks)
+
+    def run_epoch(self) -> events.EpochDone:
+        """Train and validate once, and note it in the state. Raises `Diverged`."""
+        state, network = self.state, self._network
+        start = time.perf_counter()
+        losses, rate = self._train()
+        if self._settings.batch_norm == "recalibrated":
+            self._recalibrate()
+        seconds = time.perf_counter() - start
+        dice, one_class = self._validate()
+        done = events.EpochDone(
+            epoch=state.epoch + 1,
+            epochs=self._settings.epochs,
+            learning_rate=rate,
+            train_loss=float(losses.mean()),
+            validation_dice=dice,
+            seconds=seconds,
         )
-    raise Diverged(
-        f"predicts one class everywhere on validation after {settings.epochs} epochs of "
-        f"{settings.loss!r} at learning rate {settings.learning_rate:g}{before}: "
-        f"{_remedy(settings)}."
-    )
+        row = done.model_dump(exclude={"event", "epochs"})
+        state.add_epoch(row | {"images": len(losses) * self._batch}, one_class=one_class)
+        if dice > state.best_dice or (state.best_one_class and not one_class):
+            state.keep_best(network.weights(), dice, one_class=one_class)
+        return done
 
+    def _train(self) -> tuple[Array, float]:
+        """One pass over the shuffled slices; an incomplete last batch waits for the next shuffle.
 
-def _remedy(settings: Training) -> str:
-    if settings.loss == "dice":
-        return "try the loss 'dice_ce'"
-    return "train longer, or try another learning rate"
+        Returns the losses (steps,) and the last learning rate.
+        """
+        data, settings, state, epoch = self._data, self._settings, self.state, self.state.epoch
+        if settings.augmentation != "none":
+            level = settings.augmentation
+            self.trainer.set_data(
+                *augment(data.images, data.masks, level=level, seed=self._seed, epoch=epoch)
+            )
+        order = self._order()
+        self.trainer.start_epoch(epoch)
+        rate = settings.learning_rate
+        for start in range(0, len(order) - self._batch + 1, self._batch):
+            rate = settings.learning_rate * settings.decay ** (state.step // settings.decay_steps)
+            self.trainer.step(order[start : start + self._batch], rate)
+            state.step += 1
+        losses = self.trainer.losses()
+        if not np.isfinite(losses).all():
+            bad = int(np.flatnonzero(~np.isfinite(losses))[0])
+            raise Diverged(
+                f"the loss is not finite at step {bad} of epoch {epoch + 1}: lower the learning "
+                f"rate ({settings.learning_rate:g})."
+            )
+        return losses, rate
 
+    def _order(self) -> Array:
+        """The training slices in this epoch's order."""
+        random = np.random.default_rng([self._seed, self.state.epoch])
+        return random.permutation(len(self._data.images))
 
-def _epoch(
-    trainer: Any,
-    slices: int,
-    batch: int,
-    settings: Training,
-    seed: int,
-    epoch: int,
-    state: Checkpoint,
-) -> tuple[Array, float]:
-    """One pass over the shuffled slices; an incomplete last batch is left for the next shuffle."""
-    order = np.random.default_rng([seed, epoch]).permutation(slices)
-    trainer.start_epoch(epoch)
-    rate = settings.learning_rate
-    for start in range(0, slices - batch + 1, batch):
-        rate = settings.learning_rate * settings.decay ** (state.step // settings.decay_steps)
-        trainer.step(order[start : start + batch], rate)
-        state.step += 1
-    losses = trainer.losses()
-    if not np.isfinite(losses).all():
-        bad = int(np.flatnonzero(~np.isfinite(losses))[0])
-        raise Diverged(
-            f"the loss is not finite at step {bad} of epoch {epoch + 1}: lower the learning rate "
-            f"({settings.learning_rate:g})."
-        )
-    return losses, rate
+    def _recalibrate(self) -> None:
+        """Running statistics from some of the training slices, before the weights are judged."""
+        chosen = self._order()[: max(self._batch, RECALIBRATION_SLICES)]
+        self._network.recalibrate(self._data.images[chosen], self._batch)
 
-
-def _shown(data: TrainingData, settings: Training, seed: int, epoch: int) -> tuple[Array, Array]:
-    """What the network sees of the training slices in an epoch."""
-    images, masks = augment(
-        data.images,
-        data.masks,
-        level=settings.augmentation,
-        strengths=settings.strengths,
-        seed=seed,
-        epoch=epoch,
-    )
-    if settings.window:
-        return cut_windows(images, masks, settings.window, seed=seed, epoch=epoch)
-    return images, masks
-
-
-def _recalibrate(network: Network, data: TrainingData, batch: int, seed: int, epoch: int) -> None:
-    """Running statistics from some of the training slices, before the weights are judged."""
-    order = np.random.default_rng([seed, epoch]).permutation(len(data.images))
-    chosen = order[: max(batch, RECALIBRATION_SLICES)]
-    network.recalibrate(data.images[chosen], batch)
-
-
-def _validate(network: Network, data: TrainingData, batch: int) -> tuple[float, bool]:
-    predicted = arg_max_masks(network.predict, data.validation_images, batch)
-    one_class = bool((predicted == predicted.flat[0]).all())
-    return brain_dice(data.validation_masks, predicted), one_class
+    def _validate(self) -> tuple[float, bool]:
+        """Brain Dice on the validation slices, and whether one class is predicted everywhere."""
+        images, masks = self._data.validation_images, self._data.validation_masks
+        predicted = arg_max_masks(self._network.predict, images, self._batch)
+        return brain_dice(masks, predicted), bool((predicted == predicted.flat[0]).all())

@@ -2,155 +2,64 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-import pandas as pd
-
-from backends.contract import Backend, Network, WeightSpec
+from backends.contract import Network
 from backends.errors import Unsupported
 from backends.weights import digest, initial_values, read_weights, to_bytes
 from harness import registry
-from harness.data.catalogue import Dataset
 from harness.data.preparation import prepare
 from harness.errors import FetalbenchError
-from harness.jobs.job import Job
-from harness.measuring.entries import WEIGHTS
-from harness.protocol import Training as Settings
-from harness.records import store as records
-from harness.records.provenance import fetalbench_version, source_digest
+from harness.jobs import events
+from harness.records import store
 from harness.records.schema import CellKey, Training
-from harness.worker.checkpoint import CheckpointFile
+from harness.worker.checkpoint import checkpoint_of
+from harness.worker.state import Outcome, Worker
 from harness.worker.training import TrainingData, TrainingResult, split_validation, train
 
-Report = Callable[[dict[str, Any]], None]
 
-
-@dataclass
-class Outcome:
-    """What a cell has found so far; it goes into the record also when a later part fails."""
-
-    fields: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, pd.DataFrame] = field(default_factory=dict)
-    blobs: dict[str, bytes] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
-    specs: tuple[WeightSpec, ...] = ()
-
-
-def checkpoint_of(job: Job, cell: CellKey) -> CheckpointFile:
-    """The checkpoint of a cell's training; there is none before its first epoch.
-
-    It is taken up by the same cell, device, thread count and code alone. A forced job trains from
-    the start, once for each record that it replaces: interrupted and given again, it goes on from
-    its own checkpoint, since no record has come between.
-    """
-    folder = records.work_folder(job.results, job.machine, cell)
-    identity: list[Any] = [cell.model_dump(), job.device, job.threads, _code(cell)]
-    if job.force:
-        stored = records.find_usable(job.results, job.machine, cell)
-        identity.append(["forced", stored.record.created_at if stored else None])
-    return CheckpointFile(folder / "checkpoint.safetensors", json.dumps(identity, sort_keys=True))
-
-
-def _code(cell: CellKey) -> list[Any]:
-    """What trains the cell: versions, and a digest of the network, the backends and the loop."""
-    root = Path(__file__).parents[1]
-    sources = [registry.network(cell.network).folder, registry.BACKENDS_FOLDER, root / "data"]
-    sources += [
-        root / name
-        for name in (
-            "worker/training.py",
-            "worker/masks.py",
-            "worker/checkpoint.py",
-            "worker/weights.py",
-        )
-    ]
-    versions = registry.framework_versions(cell.backend)
-    return [fetalbench_version(), versions, source_digest(sources)]
-
-
-def find_weights(
-    job: Job,
-    cell: CellKey,
-    backend: Backend,
-    network: Network,
-    dataset: Dataset,
-    outcome: Outcome,
-    report: Report,
-) -> None:
+def find_weights(worker: Worker, cell: CellKey, network: Network, outcome: Outcome) -> None:
     """Load given weights, carry another backend's, or train."""
-    settings = job.protocol.training_of(cell.network)
-    donor = settings.weights_from
-    entry = registry.network(cell.network)
+    job = worker.job
+    donor = job.protocol.training_of(cell.network).weights_from
     if job.weights is not None:
         network.set_weights(read_weights(job.weights, network.weight_specs()))
         outcome.notes.append(f"weights from {job.weights.name}")
-    elif donor not in ("own", cell.backend) and entry.implements(donor):
-        _carry(job, cell, donor, network, outcome)
-    elif "train" in job.stages:
-        if not backend.capabilities.trains:
-            raise Unsupported(f"{backend.title} does not train: name weights with --weights.")
-        report({"event": "stage", "stage": "train"})
-        card = entry.card
-        network.set_weights(initial_values(network.weight_specs(), cell.seed, card.he_normal))
-        data, note = _training_data(job, dataset, settings, cell.seed)
-        if note:
-            outcome.notes.append(note)
-        result = train(
-            network,
-            data,
-            settings,
-            seed=cell.seed,
-            checkpoints=checkpoint_of(job, cell),
-            report=report,
-            learner=_at_window_size(job, cell, backend, settings.window),
-        )
-        if result.note:
-            outcome.notes.append(result.note)
-        _note_training(result, data, cell, settings.loss, outcome)
+    elif donor not in ("own", cell.backend) and registry.network(cell.network).implements(donor):
+        _carry(worker, cell, donor, network, outcome)
     else:
-        card = entry.card
+        card = registry.network(cell.network).card
         network.set_weights(initial_values(network.weight_specs(), cell.seed, card.he_normal))
-        outcome.notes.append("untrained: starting weights")
+        if "train" in job.stages:
+            _train(worker, cell, network, outcome)
+        else:
+            outcome.notes.append("untrained: starting weights")
 
 
-def _at_window_size(job: Job, cell: CellKey, backend: Backend, window: int) -> Network | None:
-    """The cell's network at the size of the windows that it trains on; None for whole slices."""
-    if not window:
-        return None
-    classes = job.protocol.input.classes
-    return registry.build(backend, cell.network, height=window, width=window, classes=classes)
+def restore(worker: Worker, cell: CellKey) -> Network:
+    """The network as its record has it, in a process that has not trained it."""
+    network = worker.build(cell)
+    if not network.weight_specs():
+        return network
+    stored = worker.stored(cell)
+    training, path = stored.record.training, stored.folder / store.WEIGHTS
+    if training is not None and store.WEIGHTS in stored.record.files and path.exists():
+        network.set_weights(read_weights(path, network.weight_specs(), training.weights_sha256))
+    else:
+        find_weights(worker, cell, network, Outcome())
+    return network
 
 
-def _carry(job: Job, cell: CellKey, donor: str, network: Network, outcome: Outcome) -> None:
-    key = cell.model_copy(update={"backend": donor})
-    stored = records.find_record(job.results, job.machine, key)
-    if stored is None or stored.record.status != "ok" or stored.record.training is None:
-        state = "missing" if stored is None else stored.record.status
-        raise FetalbenchError(
-            f"its weights come from the {donor} cell, which is {state}: run that first."
-        )
-    training = stored.record.training
-    path = stored.folder / WEIGHTS
-    network.set_weights(read_weights(path, network.weight_specs(), training.weights_sha256))
-    outcome.fields["training"] = training
-    outcome.notes.append(f"weights trained by the {donor} cell and carried over")
-
-
-def _training_data(
-    job: Job, dataset: Dataset, settings: Settings, seed: int
-) -> tuple[TrainingData, str]:
+def training_data(worker: Worker, cell: CellKey) -> tuple[TrainingData, str]:
+    """The slices to train on and to validate with, and a note about how they were split."""
+    dataset, protocol = worker.dataset, worker.job.protocol
     note = ""
     rows = dataset.rows("train")
     if "val" in dataset.meta.sets:
         validation = dataset.rows("val")
     else:
-        chosen, note = split_validation(rows, settings, seed)
+        settings = protocol.training_of(cell.network)
+        chosen, note = split_validation(rows, settings, cell.seed)
         rows, validation = rows[~chosen], rows[chosen]
-    fitting = job.protocol.input.model_dump(exclude={"classes"})
+    fitting = protocol.input.model_dump(exclude={"classes"})
     images, masks = prepare(dataset, rows, **fitting)
     validation_images, validation_masks = prepare(dataset, validation, **fitting)
     data = TrainingData(
@@ -162,10 +71,56 @@ def _training_data(
     return data, note
 
 
-def _note_training(
-    result: TrainingResult, data: TrainingData, cell: CellKey, loss: str, outcome: Outcome
-) -> None:
-    outcome.fields["training"] = Training(
+def _carry(worker: Worker, cell: CellKey, donor: str, network: Network, outcome: Outcome) -> None:
+    stored = worker.find(cell.model_copy(update={"backend": donor}))
+    if stored is None or stored.record.status != "ok" or stored.record.training is None:
+        state = "missing" if stored is None else stored.record.status
+        raise FetalbenchError(
+            f"its weights come from the {donor} cell, which is {state}: run that first."
+        )
+    training = stored.record.training
+    path = stored.folder / store.WEIGHTS
+    network.set_weights(read_weights(path, network.weight_specs(), training.weights_sha256))
+    outcome.training = training
+    outcome.notes.append(f"weights trained by the {donor} cell and carried over")
+
+
+def _train(worker: Worker, cell: CellKey, network: Network, outcome: Outcome) -> None:
+    if not worker.backend.capabilities.trains:
+        raise Unsupported(f"{worker.backend.title} does not train: name weights with --weights.")
+    worker.report(events.StageStarted(stage="train"))
+    settings = worker.job.protocol.training_of(cell.network)
+    data, note = training_data(worker, cell)
+    if note:
+        outcome.notes.append(note)
+    result = train(
+        network,
+        data,
+        settings,
+        seed=cell.seed,
+        checkpoints=checkpoint_of(worker.job, cell),
+        report=worker.report,
+        learner=_at_window_size(worker, cell, settings.window),
+    )
+    if result.note:
+        outcome.notes.append(result.note)
+    outcome.training = _as_recorded(result, data, cell, settings.loss)
+    outcome.tables[store.HISTORY] = result.history
+    outcome.blobs[store.WEIGHTS] = to_bytes(result.weights)
+
+
+def _at_window_size(worker: Worker, cell: CellKey, window: int) -> Network | None:
+    """The cell's network at the size of the windows that it trains on; None for whole slices."""
+    if not window:
+        return None
+    classes = worker.job.protocol.input.classes
+    return registry.build(
+        worker.backend, cell.network, height=window, width=window, classes=classes
+    )
+
+
+def _as_recorded(result: TrainingResult, data: TrainingData, cell: CellKey, loss: str) -> Training:
+    return Training(
         weights_from=cell.backend,
         loss=loss,
         epochs=len(result.history),
@@ -179,5 +134,3 @@ def _note_training(
         weights_sha256=digest(result.weights),
         resumed_from_epoch=result.resumed_from_epoch,
     )
-    outcome.tables["history.parquet"] = result.history
-    outcome.blobs[WEIGHTS] = to_bytes(result.weights)

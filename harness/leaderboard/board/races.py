@@ -9,9 +9,8 @@ import pandas as pd
 from harness.leaderboard.board.boards import Board, columns_of
 from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.timings import QUANTITIES, Quantity
+from harness.records.store import LATENCY
 from harness.statistics.latency import LatencyRatio, latency_ratio, median_interval
-
-SAMPLES = "latency.parquet"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,15 +35,10 @@ def samples(row: Row, quantity: Quantity, batch: int = 1) -> pd.DataFrame | None
     entry, stored = row.latencies(quantity).get(batch), row.timed_record(quantity)
     if entry is None or entry.status != "ok" or stored is None:
         return None
-    if SAMPLES not in stored.record.files:
+    if LATENCY not in stored.record.files:
         return None
     table = stored.latency_samples()
-    own = table[
-        (table["plan"] == row.plan)
-        & (table["precision"] == row.precision)
-        & (table["quantity"] == quantity)
-        & (table["batch"] == batch)
-    ]
+    own = table[entry.condition.mask(table)]
     return None if own.empty else own
 
 

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 from harness.leaderboard.board.columns import MEMORY, Value, absent, rounded, significant
 from harness.leaderboard.board.seed_groups import SeedGroup
 from harness.leaderboard.board.titles import STATUS_TITLES
-from harness.records.schema import Latency
+from harness.records.schema import Latency, Quantity
 from harness.records.store import StoredRecord
 
-Quantity = Literal["forward", "end_to_end"]
 QUANTITIES: tuple[Quantity, ...] = ("forward", "end_to_end")
 MIB = 2**20
 

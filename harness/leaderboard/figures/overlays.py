@@ -18,6 +18,7 @@ from harness.errors import RecordError
 from harness.leaderboard.board.boards import Board
 from harness.leaderboard.board.seed_groups import SeedGroup
 from harness.leaderboard.board.titles import SET_TITLES, SETS, backend_title
+from harness.records.store import PREDICTIONS
 
 KEY = ["set", "stack", "slice"]
 KINDS = {"median": "Median slice", "worst": "Worst slice", "disputed": "Most disagreed on"}
@@ -92,7 +93,7 @@ def _one_backend_each(board: Board) -> list[SeedGroup]:
     """The first backend in which each network has predictions, best network first."""
     found: dict[str, SeedGroup] = {}
     for group in board.seed_groups:
-        if group.scored and "predictions.parquet" in group.scored[0].record.files:
+        if group.scored and PREDICTIONS in group.scored[0].record.files:
             found.setdefault(group.network, group)
     order = dict.fromkeys(row.network for row in board.rows)
     return [found[network] for network in order if network in found]

@@ -25,6 +25,7 @@ from harness.leaderboard.figures.drawing import (
     new_axes,
 )
 from harness.leaderboard.figures.svg import NETWORK, style
+from harness.records.store import SLICES
 
 STRENGTH = "strength_"
 # Where a slice lies in the brain is recorded as a strength too, but is not a degradation.
@@ -86,7 +87,7 @@ def robustness(board: Board) -> list[Drawing]:
     """For each swept strength, Dice and miss rate by strength, with one line per network."""
     groups: dict[str, SeedGroup] = {}
     for group in board.seed_groups:
-        if group.finished and "slices.parquet" in group.finished[0].record.files:
+        if group.finished and SLICES in group.finished[0].record.files:
             groups.setdefault(group.network, group)
     chosen = list(groups.values())[:MAX_LINES]
     tables = {group.network: group.finished[0].slices() for group in chosen}

@@ -19,7 +19,7 @@ from harness.leaderboard.figures.drawing import (
     new_axes,
 )
 from harness.leaderboard.figures.svg import NETWORK, style
-from harness.records.store import StoredRecord
+from harness.records.store import HISTORY, StoredRecord
 
 
 class Panel(NamedTuple):
@@ -44,7 +44,7 @@ def training_curves(board: Board) -> list[Drawing]:
         for stored in group.scored:
             training = stored.record.training
             own = training is not None and training.weights_from == group.backend
-            if own and group.network in networks and "history.parquet" in stored.record.files:
+            if own and group.network in networks and HISTORY in stored.record.files:
                 trained.setdefault(group.backend, {}).setdefault(group.network, stored)
     return [
         Drawing(

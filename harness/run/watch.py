@@ -1,0 +1,144 @@
+"""The watch over one worker process: its events, its limits, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import queue
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import IO
+
+import psutil
+
+from harness.jobs import events
+from harness.jobs.events import Event, Report
+from harness.jobs.job import Job
+from harness.measuring.profiles import profile
+from harness.records.schema import CellKey, Status
+
+POLL_SECONDS = 0.2
+# After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
+GRACE_SECONDS = 120.0
+# A cell without a limit of its own may take this share of the memory. Beyond it the kernel ends
+# some process, and gives no reason.
+MEMORY_SHARE = 0.9
+
+
+@dataclass
+class WorkerView:
+    """What the parent knows of one worker."""
+
+    started: list[CellKey] = field(default_factory=list)
+    finished: list[CellKey] = field(default_factory=list)
+    last_step: float = field(default_factory=time.monotonic)
+    measuring: events.MeasuringStarted | None = None  # the last one, in the current cell
+    ended_by: tuple[Status, str] | None = None
+    refused: events.JobRefused | None = None
+
+    @property
+    def current(self) -> CellKey | None:
+        """The cell that was started and has not ended."""
+        return next((cell for cell in self.started if cell not in self.finished), None)
+
+    def take(self, event: Event) -> None:
+        """Note an event of the worker."""
+        match event:
+            case events.JobRefused():
+                self.refused = event
+            case events.MeasuringStarted():
+                self.measuring, self.last_step = event, time.monotonic()
+            case events.CellStarted():
+                self.measuring, self.last_step = None, time.monotonic()
+                self.started.append(event.cell)
+            case events.CellDone() | events.CellBusy():
+                self.measuring, self.last_step = None, time.monotonic()
+                self.finished.append(event.cell)
+            case _:
+                pass
+
+
+class Watch:
+    """Passes a worker's events on while it runs, and ends it if it exceeds a limit."""
+
+    def __init__(self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report):
+        self.view = WorkerView()
+        self._job, self._process, self._report = job, process, report
+        self._lines: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, args=(os.fdopen(pipe),), daemon=True)
+        self._reader.start()
+
+    def _read(self, pipe: IO[str]) -> None:
+        with pipe:
+            for line in pipe:
+                self._lines.put(line)
+
+    def run(self) -> None:
+        """Return when the worker has ended, by itself or by a limit."""
+        limits = self._job.protocol.limits
+        memory_gb = limits.memory_gb or MEMORY_SHARE * psutil.virtual_memory().total / 1e9
+        while self._process.poll() is None and self.view.ended_by is None:
+            with contextlib.suppress(queue.Empty):
+                self._take(self._lines.get(timeout=POLL_SECONDS))
+            seconds = _seconds_allowed(self._job, self.view)
+            if time.monotonic() - self.view.last_step > seconds:
+                self.view.ended_by = ("timeout", f"took more than {seconds:g} s")
+            elif (used := _memory_gb(self._process.pid)) > memory_gb:
+                reason = f"took {used:.1f} GB of memory, the limit is {memory_gb:.1f} GB"
+                self.view.ended_by = ("oom", reason)
+
+    def close(self) -> None:
+        """End the worker, whatever it is doing, and take what it has said."""
+        end(self._process)
+        self._reader.join()
+        while not self._lines.empty():
+            self._take(self._lines.get())
+
+    def _take(self, line: str) -> None:
+        try:
+            event = events.from_line(line)
+        except ValueError:
+            # A worker killed in the middle of a line: its exit code tells the rest.
+            if line.endswith("\n"):
+                self.view.ended_by = ("crashed", f"reported what is not an event: {line.strip()}")
+            return
+        self.view.take(event)
+        if not isinstance(event, events.JobRefused):
+            self._report(event)
+
+
+def _seconds_allowed(job: Job, view: WorkerView) -> float:
+    """The cell's limit; what a profile wants to measure comes on top, twice for the warm-up."""
+    allowed = job.protocol.limits.cell_seconds
+    if view.measuring is not None:
+        chosen = profile(job.protocol.measuring.profile)
+        allowed += 2 * chosen.least(view.measuring.condition.batch, job.parts)[1]
+    return allowed
+
+
+def _memory_gb(pid: int) -> float:
+    # Without its children: finding them reads the table of all processes, five times a second
+    # beside a measurement.
+    try:
+        return psutil.Process(pid).memory_info().rss / 1e9
+    except psutil.Error:
+        return 0.0
+
+
+def interrupt(process: subprocess.Popen[bytes]) -> None:
+    """Ask the worker to stop after its epoch; end it if it takes too long or Ctrl-C comes again."""
+    try:
+        process.send_signal(signal.SIGINT)
+        process.wait(GRACE_SECONDS)
+    except (KeyboardInterrupt, subprocess.TimeoutExpired):
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the worker's whole session: a framework may have started processes of its own."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
