@@ -56,7 +56,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def link(source: Path, target: Path) -> None:
-    """A second name for a file that nobody changes in place; a copy if the file system has no links."""
+    """A second name for a file that is never changed in place; without links, a copy."""
     try:
         os.link(source, target)
     except FileNotFoundError:

@@ -70,8 +70,8 @@ class StoredRecord:
             raise RecordError(f"{path}: cannot be read ({error.strerror}).") from None
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise RecordError(
-                f"{path}: is not the file that the record names; if a run is in progress, try again "
-                "after it, else run the cell again."
+                f"{path}: is not the file that the record names; if a run is in progress, try "
+                "again after it, else run the cell again."
             )
         return _read_parquet(path)
 

@@ -48,7 +48,10 @@ class Faulty(Exception):
 
 
 def run_jobs(jobs: Sequence[Job], report: Report) -> None:
-    """Do all jobs. Raises `Interrupted` or `Faulty`; a cell that fails is a record, not an error."""
+    """Do all jobs. A cell that fails is a record, not an error.
+
+    Raises `Interrupted` or `Faulty`.
+    """
     for job in jobs:
         waiting = list(job.cells)
         while waiting:

@@ -121,13 +121,17 @@ def train(
     with StopRequest() as stop:
         while state.epoch < settings.epochs:
             done = loop.run_epoch()
+            try:
+                report(done)
+            except Stopped:
+                # The parent is gone: its last epoch is worth keeping all the same.
+                stop.asked = True
             if state.epoch == settings.epochs:
                 state.weights, state.optimizer = {}, {}
                 checkpoints.save(state)
             elif stop.asked or checkpoints.due():
                 state.weights, state.optimizer = network.weights(), loop.trainer.state()
                 checkpoints.save(state)
-            report(done)
             if stop.asked:
                 raise Stopped
     note = judge_collapse(state, settings, data.validation_masks)

@@ -139,7 +139,7 @@ def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert "start the same command again to go on" in errors
+    assert "start the same command again to resume" in errors
     (before,) = load_records(tmp_path / "results")
     assert before.record.key.network == "threshold"
     done = subprocess.run(
@@ -345,7 +345,7 @@ def test_stream_keeps_every_response(
     (row,) = json.loads(done.stdout)
     (stored,) = load_records(tmp_path / "streams")
     (found,) = stored.record.streams
-    responses = stored.table("stream.parquet")
+    responses = stored.stream_responses()
     undisturbed = responses[responses["replay"] == "undisturbed"]["response_ns"]
     assert len(undisturbed) == row["slices"] == 40
     assert row["missed"] == found.missed == (undisturbed > 1e6 * row["deadline_ms"]).sum()

@@ -77,7 +77,7 @@ def test_run_tells_missed_deadlines_cold_start_and_recovery(images):
     found, responses = stream.run(
         lambda: inference,
         images,
-        stream.preset("interactive"),
+        stream.pace("interactive"),
         slices=680,
         seed=0,
         clock=ticking.clock,
@@ -100,7 +100,7 @@ def test_a_network_that_cannot_keep_up_never_recovers(images):
     found, _ = stream.run(
         lambda: Working(images[:1], ticking, [40]),
         images,
-        stream.preset("interactive"),
+        stream.pace("interactive"),
         slices=20,
         seed=0,
         clock=ticking.clock,
@@ -119,12 +119,12 @@ def test_the_bound_is_exact(missed, slices):
 
 
 def test_arrivals_are_in_order_and_seeded():
-    for preset in stream.PRESETS.values():
-        moments = stream.arrivals_ns(preset, 64, seed=1)
+    for pace in stream.PACES.values():
+        moments = stream.arrivals_ns(pace, 64, seed=1)
         assert (np.diff(moments) >= 0).all()
-        np.testing.assert_array_equal(moments, stream.arrivals_ns(preset, 64, seed=1))
-        assert (moments != stream.arrivals_ns(preset, 64, seed=2)).any()
-    gaps_ms = np.diff(stream.arrivals_ns(stream.PRESETS["bursts"], 64, seed=1)) / MS
+        np.testing.assert_array_equal(moments, stream.arrivals_ns(pace, 64, seed=1))
+        assert (moments != stream.arrivals_ns(pace, 64, seed=2)).any()
+    gaps_ms = np.diff(stream.arrivals_ns(stream.PACES["bursts"], 64, seed=1)) / MS
     assert (gaps_ms > 1000).sum() == 3
-    with pytest.raises(UsageError, match="haste, interactive, bursts"):
-        stream.preset("fast")
+    with pytest.raises(UsageError, match="did you mean 'haste'"):
+        stream.pace("fast")

@@ -10,15 +10,16 @@ import pytest
 
 from backends.contract import Runtime
 from backends.errors import BackendError
-from backends.plans import Plan
+from backends.plans import Plan, chosen
 from harness.errors import DataError, UsageError
 from harness.measuring.inputs import Inputs, is_repeat
-from harness.measuring.latency import Quantity, Setting, measure
-from harness.measuring.profiles import PROFILES, Profile
-from harness.measuring.session import find_plans, measure_cell
-from harness.measuring.summary import figures, measurements_of, summarise
+from harness.measuring.latency import Setting, measure
+from harness.measuring.profiles import PROFILES, Profile, profile
+from harness.measuring.summary import figures, gather, measurements_of, summarise
 from harness.measuring.timer import is_steady, time_queries, time_query
-from harness.run.order import shuffled
+from harness.measuring.timing_run import measure_network
+from harness.protocol import Measuring
+from harness.records.schema import Condition, Quantity
 from tests.contract import fakes
 
 pytestmark = pytest.mark.alone
@@ -46,10 +47,8 @@ def run(kind, images, quantity: Quantity = "forward", batch=1, profile=SHORT, **
     return measure(
         fakes.FakeNetwork(kind, 8, 8),
         images,
-        plan=fakes.PLAN,
-        quantity=quantity,
-        batch=batch,
-        setting=Setting(profile=profile, **setting),
+        Condition(plan="fake", precision="float32", quantity=quantity, batch=batch),
+        Setting(profile=profile, **setting),
     )
 
 
@@ -143,17 +142,15 @@ def _short_warm_up(monkeypatch):
 def test_out_of_memory_ends_the_sweep(images):
     backend = fakes.FakeBackend(Runtime())
     found = list(
-        measure_cell(
+        measure_network(
             backend,
             backend.build(fakes.OutOfMemory, classes=2, height=8, width=8),
             images,
             plans=[fakes.PLAN],
-            quantities=["forward"],
-            batches=[32, 1, 16, 8, 64],
-            profile="quick",
+            settings=Measuring(quantities=("forward",), batches=(32, 1, 16, 8, 64)),
         )
     )
-    assert [one.batch for one in found] == [1, 8, 16, 32, 64]
+    assert [one.condition.batch for one in found] == [1, 8, 16, 32, 64]
     assert [one.status for one in found] == ["ok", "ok", "oom", "oom", "oom"]
     assert found[2].reasons == ("batch 16 did not fit.",)
     assert found[4].reasons == ("skipped_after_oom: batch 16 did not fit.",)
@@ -167,14 +164,12 @@ def test_summaries_come_back_from_the_raw_samples_to_the_bit(images):
     backend = fakes.FakeBackend(Runtime())
     parts = [
         list(
-            measure_cell(
+            measure_network(
                 backend,
                 backend.build(fakes.FakeInference, classes=2, height=8, width=8),
                 images,
                 plans=[fakes.PLAN],
-                quantities=["forward", "end_to_end"],
-                batches=[1, 2],
-                profile="quick",
+                settings=Measuring(batches=(1, 2)),
                 process=process,
                 processes=2,
             )
@@ -191,6 +186,24 @@ def test_summaries_come_back_from_the_raw_samples_to_the_bit(images):
         assert latency.median_ms == np.median(samples["latency_ns"]) / 1e6
         assert latency.p90_ms == samples["latency_ns"].max() / 1e6
         assert latency.std_ms == np.std(samples["latency_ns"], ddof=1) / 1e6
+
+
+def test_a_record_gathers_the_samples_of_its_processes(images):
+    """A later process adds to what is there; the first replaces it, and only its own condition."""
+    first, second = (run(fakes.FakeInference, images, process=process) for process in range(2))
+    other = run(fakes.FakeInference, images, batch=2)
+    entries, samples = gather([], other.samples(), other, "cpu")
+    for part in (first, second):
+        entries, samples = gather(entries, samples, part, "cpu")
+    assert [(entry.batch, entry.processes) for entry in entries] == [(2, 1), (1, 2)]
+    assert samples.groupby(["batch", "process"]).size().to_dict() == {
+        (1, 0): 64,
+        (1, 1): 64,
+        (2, 0): 64,
+    }
+    entries, samples = gather(entries, samples, first, "cpu")
+    assert [entry.processes for entry in entries] == [1, 1]
+    assert len(samples) == 128
 
 
 def test_the_papers_mean_is_over_its_hundred_iterations():
@@ -266,45 +279,23 @@ def test_the_harness_adds_less_than_twenty_microseconds(images):
     assert min(rounds) < 20_000
 
 
-def test_order_is_shuffled_by_the_seed_and_interleaved():
-    cells = [(backend, n) for backend in ("torch", "keras", "flax") for n in range(9)]
-    order = shuffled(cells, lambda cell: cell[0], seed=3)
-    assert order == shuffled(cells, lambda cell: cell[0], seed=3)
-    assert order != shuffled(cells, lambda cell: cell[0], seed=4)
-    assert sorted(order) == sorted(cells)
-    for start in range(0, 27, 3):
-        assert {cell[0] for cell in order[start : start + 3]} == {"torch", "keras", "flax"}
-
-
-def test_unknown_profile_and_plan_are_sentences(images):
-    backend = fakes.FakeBackend(Runtime())
-    network = backend.build(fakes.FakeInference, classes=2, height=8, width=8)
+def test_unknown_profile_and_plan_are_sentences():
     with pytest.raises(UsageError, match="known are quick, publish, mlperf"):
-        next(
-            measure_cell(
-                backend,
-                network,
-                images,
-                plans=[fakes.PLAN],
-                quantities=["forward"],
-                batches=[1],
-                profile="fast",
-            )
-        )
+        profile("fast")
+    offered = fakes.FakeBackend.capabilities.plans
     with pytest.raises(BackendError, match="unknown plan 'graph': known are fake"):
-        find_plans(backend, ["graph"], "cpu")
+        chosen(["graph"], offered, "cpu")
+    assert chosen([], offered, "cpu") == [fakes.PLAN]
 
 
 def test_a_plan_that_the_device_lacks_is_unsupported(images):
     backend = fakes.FakeBackend(Runtime())
-    (found,) = measure_cell(
+    (found,) = measure_network(
         backend,
         backend.build(fakes.FakeInference, classes=2, height=8, width=8),
         images,
         plans=[Plan(key="graph", title="graph", devices=("cuda",))],
-        quantities=["forward"],
-        batches=[1],
-        profile="quick",
+        settings=Measuring(quantities=("forward",)),
     )
     assert found.status == "unsupported"
     assert found.reasons == ("plan 'graph' needs cuda, not cpu.",)

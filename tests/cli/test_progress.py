@@ -7,14 +7,29 @@ import sys
 import pytest
 
 from harness.cli.progress import Progress
+from harness.jobs import events
+from harness.records.schema import CellKey
 
-EARLY_DEATH = (
-    {"event": "plan", "cells": 2, "done": 0},
-    {"event": "worker", "backend": "torch", "cells": 1},
-    {"event": "start", "network": "unet", "seed": 0},
-    {"event": "done", "network": "unet", "seed": 0, "status": "ok"},
-    {"event": "worker", "backend": "flax", "cells": 1},
-    {"event": "done", "network": "enet", "status": "crashed"},
+
+def cell(network: str, backend: str) -> CellKey:
+    return CellKey(
+        network=network,
+        backend=backend,
+        dataset="discs",
+        dataset_hash="a" * 64,
+        protocol="tiny",
+        protocol_hash="b" * 64,
+        seed=0,
+    )
+
+
+EARLY_DEATH: tuple[events.Event, ...] = (
+    events.GridReady(todo=2, done=0),
+    events.WorkerStarted(backend="torch", cells=1),
+    events.CellStarted(cell=cell("unet", "torch")),
+    events.CellDone(cell=cell("unet", "torch"), status="ok"),
+    events.WorkerStarted(backend="flax", cells=1),
+    events.CellDone(cell=cell("enet", "flax"), status="crashed"),
 )
 
 

@@ -14,6 +14,7 @@ import pytest
 
 from backends.contract import Runtime, WeightSpec
 from backends.errors import Unsupported
+from harness import cores
 from harness.measuring import gates, machine, memory, nvml, probes, spread
 from tests.contract import fakes
 
@@ -160,7 +161,7 @@ def test_watch_without_a_driver_has_a_reason(monkeypatch):
         raise nvml.NoNvml("GPU state is unknown: no NVIDIA driver answers.")
 
     monkeypatch.setattr(nvml, "load_nvml", no_driver)
-    with nvml.Watch() as watch:
+    with nvml.GpuWatch() as watch:
         pass
     assert watch.reason == "GPU state is unknown: no NVIDIA driver answers."
     state = watch.judged((0, 1))
@@ -257,7 +258,7 @@ def test_other_load_is_said(monkeypatch):
     monkeypatch.setattr(machine, "_busy_s", lambda: next(busy))
     monkeypatch.setattr(machine, "perf_counter", lambda: next(clock))
     monkeypatch.setattr(machine, "process_time", lambda: next(own))
-    monkeypatch.setattr(machine, "cores", lambda: 2)
+    monkeypatch.setattr(cores, "count", lambda: 2)
     with machine.OtherLoad() as load:
         pass
     assert load.share == pytest.approx(0.5)

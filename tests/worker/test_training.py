@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from pathlib import Path
@@ -13,17 +14,13 @@ import pytest
 from safetensors.numpy import load_file, save
 
 from backends.contract import Array, Network, Trainer, TrainingOptions, Weights, WeightSpec
-from harness.protocol import Training
+from harness.jobs import events
+from harness.protocol import TrainingSettings
 from harness.worker.checkpoint import CheckpointFile
-from harness.worker.training import (
-    Diverged,
-    Stopped,
-    TrainingData,
-    brain_dice,
-    fixed_mask_dice,
-    split_validation,
-    train,
-)
+from harness.worker.collapse import Diverged, fixed_mask_dice
+from harness.worker.masks import brain_dice
+from harness.worker.state import Stopped
+from harness.worker.training import TrainingData, split_validation, train
 
 
 class OneNumber(Trainer):
@@ -100,13 +97,13 @@ def data(slices: int = 10) -> TrainingData:
     )
 
 
-def checkpoints(folder: Path, identity: str = "this") -> CheckpointFile:
-    return CheckpointFile(folder / "checkpoint.safetensors", identity)
+def checkpoints(folder: Path, **identity: str) -> CheckpointFile:
+    return CheckpointFile(folder / "checkpoint.safetensors", {"code": "this"} | identity)
 
 
 def test_the_learning_rate_falls_by_steps_not_by_epochs(tmp_path: Path) -> None:
     network = fake()
-    settings = Training(learning_rate=1.0, decay=0.5, decay_steps=3, epochs=4, batch_size=5)
+    settings = TrainingSettings(learning_rate=1.0, decay=0.5, decay_steps=3, epochs=4, batch_size=5)
     train(network, data(), settings, seed=0, checkpoints=checkpoints(tmp_path))
     assert cast(Any, network).made.rates == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25]
 
@@ -114,7 +111,11 @@ def test_the_learning_rate_falls_by_steps_not_by_epochs(tmp_path: Path) -> None:
 def test_each_epoch_visits_every_slice_once_in_another_order(tmp_path: Path) -> None:
     network = fake()
     train(
-        network, data(), Training(epochs=2, batch_size=5), seed=0, checkpoints=checkpoints(tmp_path)
+        network,
+        data(),
+        TrainingSettings(epochs=2, batch_size=5),
+        seed=0,
+        checkpoints=checkpoints(tmp_path),
     )
     orders = np.array(cast(Any, network).made.orders).reshape(2, 10)
     assert (np.sort(orders) == np.arange(10)).all()
@@ -134,7 +135,7 @@ def test_the_best_weights_are_kept_not_the_last(tmp_path: Path) -> None:
     result = train(
         fake(best_in_second_epoch),
         data(),
-        Training(epochs=3, batch_size=10),
+        TrainingSettings(epochs=3, batch_size=10),
         seed=0,
         checkpoints=checkpoints(tmp_path),
     )
@@ -149,7 +150,7 @@ def test_one_class_everywhere_is_diverged_and_not_a_zero(tmp_path: Path, everywh
         train(
             fake(lambda _, images: np.full(images.shape, everywhere)),
             data(),
-            Training(epochs=2, batch_size=5),
+            TrainingSettings(epochs=2, batch_size=5),
             seed=0,
             checkpoints=checkpoints(tmp_path),
         )
@@ -179,7 +180,7 @@ def collapsing(folder: Path, before: Any, *, epochs: int = 6, collapse: int = 2)
     def answer(epoch: int, images: Array) -> Array:
         return before(images) if epoch < collapse else np.zeros(images.shape, bool)
 
-    settings = Training(epochs=epochs, batch_size=10)
+    settings = TrainingSettings(epochs=epochs, batch_size=10)
     return train(by_epoch(answer), wandering(), settings, seed=0, checkpoints=checkpoints(folder))
 
 
@@ -220,7 +221,7 @@ def test_a_diverged_training_is_diverged_again_without_a_step(tmp_path: Path) ->
         train(
             network,
             wandering(),
-            Training(epochs=6, batch_size=10),
+            TrainingSettings(epochs=6, batch_size=10),
             seed=0,
             checkpoints=checkpoints(tmp_path),
         )
@@ -232,7 +233,7 @@ def test_a_training_that_rises_again_has_not_collapsed(tmp_path: Path) -> None:
     def answer(epoch: int, images: Array) -> Array:
         return images > 0.5 if epoch != 1 else np.zeros(images.shape, bool)
 
-    settings = Training(epochs=3, batch_size=10)
+    settings = TrainingSettings(epochs=3, batch_size=10)
     result = train(
         by_epoch(answer), wandering(), settings, seed=0, checkpoints=checkpoints(tmp_path)
     )
@@ -253,22 +254,22 @@ def test_a_loss_that_is_not_finite_is_diverged(tmp_path: Path) -> None:
         train(
             fake(loss=float("nan")),
             data(),
-            Training(epochs=2, batch_size=5),
+            TrainingSettings(epochs=2, batch_size=5),
             seed=0,
             checkpoints=checkpoints(tmp_path),
         )
 
 
 def stop_after(epoch: int) -> Any:
-    def report(event: dict[str, Any]) -> None:
-        if event["epoch"] == epoch:
+    def report(event: events.Event) -> None:
+        if isinstance(event, events.EpochDone) and event.epoch == epoch:
             os.kill(os.getpid(), signal.SIGINT)
 
     return report
 
 
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
-    settings = Training(epochs=5, batch_size=3, decay_steps=4)
+    settings = TrainingSettings(epochs=5, batch_size=3, decay_steps=4)
     whole = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path / "whole"))
     first = checkpoints(tmp_path / "parts")
     with pytest.raises(Stopped):
@@ -281,23 +282,80 @@ def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(resumed.history[columns], whole.history[columns])
 
 
-def test_another_trainings_checkpoint_is_not_taken(tmp_path: Path) -> None:
-    settings = Training(epochs=3, batch_size=5)
+def test_an_epoch_survives_a_parent_that_is_gone(tmp_path: Path) -> None:
+    """The pipe breaks when the epoch is reported; the time since the last checkpoint is short."""
+
+    def report(event: events.Event) -> None:
+        if isinstance(event, events.EpochDone) and event.epoch == 2:
+            raise Stopped
+
+    settings = TrainingSettings(epochs=5, batch_size=5)
+    file = checkpoints(tmp_path)
+    file.due = lambda: False
+    with pytest.raises(Stopped):
+        train(fake(), data(), settings, seed=1, checkpoints=file, report=report)
+    resumed = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path))
+    assert resumed.resumed_from_epoch == 2
+
+
+def stopped(folder: Path) -> None:
     with pytest.raises(Stopped):
         train(
             fake(),
             data(),
-            settings,
+            TrainingSettings(epochs=3, batch_size=5),
             seed=1,
-            checkpoints=checkpoints(tmp_path),
+            checkpoints=checkpoints(folder),
             report=stop_after(1),
         )
-    other = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path, "other"))
-    assert other.resumed_from_epoch == 0
+
+
+def started_again(folder: Path, **identity: str) -> str:
+    """Train where a checkpoint is that cannot be resumed; return what is said about it."""
+    said: list[events.Event] = []
+    result = train(
+        fake(),
+        data(),
+        TrainingSettings(epochs=3, batch_size=5),
+        seed=1,
+        checkpoints=checkpoints(folder, **identity),
+        report=said.append,
+    )
+    assert result.resumed_from_epoch == 0
+    assert result.steps == 6
+    (restart,) = [event for event in said if isinstance(event, events.TrainingRestarted)]
+    assert restart is said[0]
+    return restart.reason
+
+
+@pytest.mark.parametrize(
+    ("identity", "words"),
+    [
+        ({"code": "other"}, "was written by other code: training starts from the beginning"),
+        (
+            {"device": "cuda", "threads": "4"},
+            "was written on another device, with another number of threads",
+        ),
+    ],
+)
+def test_another_trainings_checkpoint_is_not_taken_and_the_user_is_told(
+    tmp_path: Path, identity: dict[str, str], words: str
+) -> None:
+    stopped(tmp_path)
+    assert words in started_again(tmp_path, **identity)
+
+
+def test_a_checkpoint_from_before_the_rooms_is_said_in_one_line(tmp_path: Path) -> None:
+    """Its identity was one string; neither a traceback nor silence comes of it."""
+    weights = {"weights/a.bias": np.ones(1, np.float32)}
+    state = {"identity": '[{"network": "unet"}, "cpu", 0, []]', "epoch": 1, "history": []}
+    content = save(weights, metadata={"state": json.dumps(state)})
+    (tmp_path / "checkpoint.safetensors").write_bytes(content)
+    assert "written by an older version of fetalbench" in started_again(tmp_path)
 
 
 def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
-    settings = Training(epochs=3, batch_size=5)
+    settings = TrainingSettings(epochs=3, batch_size=5)
     first = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path))
     # Evaluating or measuring was interrupted, and the cell is started again.
     network = fake()
@@ -310,7 +368,7 @@ def test_a_finished_training_is_not_repeated(tmp_path: Path) -> None:
 
 def test_a_finished_training_keeps_no_optimizer(tmp_path: Path) -> None:
     file = checkpoints(tmp_path)
-    train(fake(), data(), Training(epochs=2, batch_size=5), seed=1, checkpoints=file)
+    train(fake(), data(), TrainingSettings(epochs=2, batch_size=5), seed=1, checkpoints=file)
     assert set(load_file(file.path)) == {"best/a.bias"}
 
 
@@ -320,16 +378,14 @@ def test_a_finished_training_keeps_no_optimizer(tmp_path: Path) -> None:
         b"\x00" * 20,
         save({"weights/a.bias": np.zeros(1, np.float32)}),
         save({"weights/a.bias": np.zeros(1, np.float32)}, metadata={"state": "[]"}),
-        save({"a": np.zeros(1, np.float32)}, metadata={"state": '{"identity": "this"}'}),
+        save({"a": np.zeros(1, np.float32)}, metadata={"state": '{"identity": {"code": "this"}}'}),
     ],
     ids=["no safetensors", "no metadata", "no object", "no numbers"],
 )
 def test_a_damaged_checkpoint_is_as_good_as_none(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "checkpoint.safetensors").write_bytes(content)
-    result = train(
-        fake(), data(), Training(epochs=1, batch_size=5), seed=1, checkpoints=checkpoints(tmp_path)
-    )
-    assert result.resumed_from_epoch == 0
+    reason = started_again(tmp_path)
+    assert reason == "the checkpoint is damaged: training starts from the beginning"
 
 
 def rows(subjects: int, stacks: int = 2, slices: int = 6) -> pd.DataFrame:
@@ -345,17 +401,17 @@ def rows(subjects: int, stacks: int = 2, slices: int = 6) -> pd.DataFrame:
 
 def test_validation_is_split_by_subject() -> None:
     table = rows(10)
-    chosen, note = split_validation(table, Training(), seed=3)
+    chosen, note = split_validation(table, TrainingSettings(), seed=3)
     assert note == ""
     assert table[chosen]["subject"].nunique() == 2
     assert not set(table[chosen]["subject"]) & set(table[~chosen]["subject"])
-    again, _ = split_validation(table, Training(), seed=3)
+    again, _ = split_validation(table, TrainingSettings(), seed=3)
     assert (again == chosen).all()
 
 
 def test_one_subject_alone_is_split_by_slice_and_says_so() -> None:
     table = rows(1)
-    chosen, note = split_validation(table, Training(), seed=3)
+    chosen, note = split_validation(table, TrainingSettings(), seed=3)
     assert 0 < chosen.sum() < len(table) / 2
     assert "optimistic" in note
 
