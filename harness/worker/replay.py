@@ -10,6 +10,7 @@ import psutil
 
 from backends import plans
 from backends.contract import Network
+from harness.cores import QuotaWatch
 from harness.data.preparation import prepare
 from harness.measuring import stream
 from harness.measuring.machine import OtherLoad
@@ -28,7 +29,7 @@ def replay(worker: Worker, cell: CellKey, network: Network) -> None:
     slices = worker.dataset.slices
     stack = slices[slices["stack"] == slices["stack"].iloc[0]]
     images, _ = prepare(worker.dataset, stack, **job.protocol.input.model_dump(exclude={"classes"}))
-    with OtherLoad() as load:
+    with OtherLoad() as load, QuotaWatch() as quota:
         found, responses = stream.run(
             lambda: network.prepare(images[:1], plan=plan.key, quantity="end_to_end"),
             images,
@@ -39,7 +40,7 @@ def replay(worker: Worker, cell: CellKey, network: Network) -> None:
             # From nothing: the process's own start, its imports and the weights are part of it.
             elapsed_ms=1e3 * (time.time() - psutil.Process().create_time()),
         )
-    doubts = [doubt for doubt in (load.sentence(),) if doubt]
+    doubts = [doubt for doubt in (load.sentence(), quota.sentence()) if doubt]
     result = Stream(plan=plan.key, seed=settings.seed, doubts=doubts, **asdict(found))
     _commit(worker, cell, result, responses)
 

@@ -17,6 +17,7 @@ import pandas as pd
 
 from backends.contract import Array, Network, TrainingOptions
 from harness.data.augmentation import augment
+from harness.data.windows import cut_windows
 from harness.jobs import events
 from harness.jobs.events import Report
 from harness.protocol import TrainingSettings
@@ -116,8 +117,8 @@ def train(
     after an interruption. The checkpoint is written then, and at the end: what follows training may
     fail or be interrupted, too.
     """
-    loop = _Loop(network, data, settings, seed, _resumed(network, checkpoints, report))
-    state, resumed = loop.state, loop.state.epoch
+    state = _resumed(network, checkpoints, report)
+    loop, resumed = _Loop(network, learner or network, data, settings, seed, state), state.epoch
     with StopRequest() as stop:
         while state.epoch < settings.epochs:
             done = loop.run_epoch()
@@ -160,11 +161,16 @@ def _resumed(network: Network, checkpoints: CheckpointFile, report: Report) -> C
 
 
 class _Loop:
-    """Trains epoch by epoch, from the state on."""
+    """Trains epoch by epoch, from the state on.
+
+    The `learner` takes the steps; it is the network itself, or the same at the size of windows,
+    whose weights the network is given after each epoch.
+    """
 
     def __init__(
         self,
         network: Network,
+        learner: Network,
         data: TrainingData,
         settings: TrainingSettings,
         seed: int,
@@ -172,14 +178,19 @@ class _Loop:
     ) -> None:
         self.state = state
         self._network, self._data, self._settings, self._seed = network, data, settings, seed
-        self._batch = min(settings.batch_size, len(data.images))
-        self.trainer = network.trainer(
+        self._learner, self._batch = learner, min(settings.batch_size, len(data.images))
+        resumes = 0 < state.epoch < settings.epochs
+        if resumes:
+            network.set_weights(state.weights)
+        if learner is not network:
+            learner.set_weights(network.weights())
+        self.trainer = learner.trainer(
             TrainingOptions(loss=settings.loss, seed=seed, batch_size=self._batch)
         )
-        if 0 < state.epoch < settings.epochs:
-            network.set_weights(state.weights)
+        if resumes:
             self.trainer.set_state(state.optimizer)
-        if settings.augmentation == "none":
+        self._changes = settings.augmentation != "none" or settings.window > 0
+        if not self._changes:
             self.trainer.set_data(data.images, data.masks)
 
     def run_epoch(self) -> events.EpochDone:
@@ -187,6 +198,8 @@ class _Loop:
         state, network = self.state, self._network
         start = time.perf_counter()
         losses, rate = self._train()
+        if self._learner is not network:
+            network.set_weights(self._learner.weights())
         if self._settings.batch_norm == "recalibrated":
             self._recalibrate()
         seconds = time.perf_counter() - start
@@ -210,12 +223,9 @@ class _Loop:
 
         Returns the losses (steps,) and the last learning rate.
         """
-        data, settings, state, epoch = self._data, self._settings, self.state, self.state.epoch
-        if settings.augmentation != "none":
-            level = settings.augmentation
-            self.trainer.set_data(
-                *augment(data.images, data.masks, level=level, seed=self._seed, epoch=epoch)
-            )
+        settings, state, epoch = self._settings, self.state, self.state.epoch
+        if self._changes:
+            self.trainer.set_data(*self._shown())
         order = self._order()
         self.trainer.start_epoch(epoch)
         rate = settings.learning_rate
@@ -231,6 +241,21 @@ class _Loop:
                 f"rate ({settings.learning_rate:g})."
             )
         return losses, rate
+
+    def _shown(self) -> tuple[Array, Array]:
+        """What the learner sees of the training slices in this epoch."""
+        settings, seed, epoch = self._settings, self._seed, self.state.epoch
+        images, masks = augment(
+            self._data.images,
+            self._data.masks,
+            level=settings.augmentation,
+            strengths=settings.strengths,
+            seed=seed,
+            epoch=epoch,
+        )
+        if settings.window:
+            return cut_windows(images, masks, settings.window, seed=seed, epoch=epoch)
+        return images, masks
 
     def _order(self) -> Array:
         """The training slices in this epoch's order."""

@@ -218,7 +218,9 @@ def test_a_mask_stored_flipped_or_turned_on_the_same_grid(tmp_path: Path, code: 
     whole = nib.Nifti1Image(brain(), AFFINE)
     start = nib.orientations.io_orientation(AFFINE)
     wanted = nib.orientations.axcodes2ornt(code)
-    other = whole.as_reoriented(nib.orientations.ornt_transform(start, wanted))
+    turn = nib.orientations.ornt_transform(start, wanted)
+    other = whole.as_reoriented(turn.tolist())
+    assert other.affine is not None
     mask = save(tmp_path / "turned.nii.gz", np.asarray(other.dataobj), other.affine)
     stack = load(image, mask)
     assert np.array_equal(stack.masks, brain().transpose(2, 1, 0))

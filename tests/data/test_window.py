@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -68,7 +69,9 @@ def test_rows_beside_the_window_are_not_seen() -> None:
 
 
 @pytest.mark.parametrize("fit_mode", ["crop_pad", "resample"])
-def test_the_share_outside_is_what_the_way_back_loses(fit_mode: str) -> None:
+def test_the_share_outside_is_what_the_way_back_loses(
+    fit_mode: Literal["crop_pad", "resample"],
+) -> None:
     masks = disc((256, 256), (60, 128), 45)
     pixel = 1.5 if fit_mode == "resample" else None
     window = Input(height=128, width=128, fit=fit_mode, pixel_mm=pixel)

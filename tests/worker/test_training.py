@@ -428,7 +428,7 @@ def test_brain_dice_is_over_slices_with_brain() -> None:
 
 def test_windows_train_the_learner_and_the_whole_slices_judge(tmp_path: Path) -> None:
     network, learner = fake(), fake()
-    settings = Training(epochs=2, batch_size=5, window=4)
+    settings = TrainingSettings(epochs=2, batch_size=5, window=4)
     result = train(
         network,
         data(),
