@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from backends import plans
 from backends.errors import BackendError, SizeError, did_you_mean, require_size
 from harness import registry
+from harness.data.augmentation_levels import strengths_of
 from harness.errors import UsageError, unknown
 from harness.registry import check_name
 
@@ -30,7 +31,7 @@ List = Annotated[
     tuple[Item, ...],
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
-Augmentation = Literal["none", "basic", "strong"]
+Augmentation = Literal["none", "basic", "strong", "domain"]
 
 
 class Section(BaseModel):
@@ -64,6 +65,14 @@ class Training(Section):
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     validation_by: Literal["subject", "slice"] = "subject"
     augmentation: Augmentation = "none"
+    strengths: dict[str, Annotated[float, Field(ge=0)]] = Field(
+        default_factory=dict, description="replace some of the augmentation level's, by name"
+    )
+    window: int = Field(
+        default=0,
+        ge=0,
+        description="pixels a side of the windows of slices that are trained on; 0: whole slices",
+    )
     batch_norm: Literal["running", "recalibrated"] = "running"
     weights_from: Literal["own", "torch"] = "own"
 
@@ -154,6 +163,10 @@ class Protocol(Section):
         # What is measured beside a figure does not change it, as with the grid.
         for which in ("plans", "batches", "quantities", "order_seed"):
             del content["measuring"][which]
+        for which in ("strengths", "window"):
+            # Records from before these keys came in keep their hash.
+            if not content["training"][which]:
+                del content["training"][which]
         # A refusal changes no figure, nor does the size of pixels that nothing is resampled to.
         del content["evaluation"]["largest_outside_share"]
         if self.input.pixel_mm is None:
@@ -209,6 +222,7 @@ def parse_protocol(data: dict[str, Any], source: str) -> Protocol:
     try:
         _check_names(protocol)
         require_size(protocol.input.height, protocol.input.width)
+        _check_windows(protocol)
     except (UsageError, SizeError) as error:
         raise UsageError(f"{source}: {error}") from None
     return protocol
@@ -249,10 +263,32 @@ def _check_names(protocol: Protocol) -> None:
                 raise UsageError(f"measuring.plans.{backend}: {error}") from None
 
 
+def _check_windows(protocol: Protocol) -> None:
+    """Raise `UsageError` or `SizeError` for windows larger than slices, or of a wrong size."""
+    smaller = min(protocol.input.height, protocol.input.width)
+    for training in (protocol.training, *map(protocol.training_of, protocol.networks)):
+        if training.window > smaller:
+            raise UsageError(f"training.window = {training.window}: slices are {smaller} pixels.")
+        if training.window:
+            require_size(training.window, training.window)
+
+
 def _check_augmentation(protocol: Protocol, source: str) -> None:
+    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
+    for training in levels:
+        if training.augmentation == "none":
+            if training.strengths:
+                raise UsageError(
+                    f"{source}: training.strengths change an augmentation, and there is none: "
+                    'write augmentation = "domain" or another level.'
+                )
+        else:
+            try:
+                strengths_of(training.augmentation, training.strengths)
+            except UsageError as error:
+                raise UsageError(f"{source}: training.strengths: {error}") from None
     if protocol.input.normalisation == "per_slice":
         return
-    levels = [protocol.training, *map(protocol.training_of, protocol.networks)]
     if any(training.augmentation != "none" for training in levels):
         raise UsageError(
             f"{source}: training.augmentation leaves slices normalised one by one, but the test "

@@ -81,7 +81,7 @@ BASE = {
     "errors": set[str](),
     "cores": {"errors"},
     "registry": {"errors"},
-    "protocol": {"errors", "registry"},
+    "protocol": {"errors", "registry", "data.augmentation_levels"},
 }
 LOOSE = {*BASE, "scaffold", "doctor"}
 # The arrows of docs/architecture.md: a room, or one module of it.

@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
-from harness.data.augmentation import LEVELS
+from harness.data.augmentation_levels import LEVELS
 from harness.errors import UsageError
 from harness.protocol import Augmentation, Protocol, available, load_protocol, parse_protocol
 
@@ -55,6 +55,35 @@ def test_augmentation_and_normalisation_over_pixels_exclude_each_other(
             {"name": "x", "input": {"normalisation": "per_pixel_std"}} | tables, "x.toml"
         )
     assert parse_protocol({"name": "x"} | tables, "x.toml")
+
+
+def test_strengths_replace_a_levels_by_name() -> None:
+    training = {"augmentation": "domain", "strengths": {"structures": 0.9}}
+    protocol = parse_protocol({"name": "x", "training": training}, "x.toml")
+    assert protocol.training.strengths == {"structures": 0.9}
+    plain = parse_protocol({"name": "x", "training": {"augmentation": "domain"}}, "x.toml")
+    assert protocol.hash != plain.hash
+
+
+@pytest.mark.parametrize(
+    ("training", "answer"),
+    [
+        ({"augmentation": "domain", "strengths": {"structure": 0.9}}, "did you mean 'structures'"),
+        ({"augmentation": "domain", "strengths": {"noise": -1.0}}, "greater than or equal to 0"),
+        ({"strengths": {"noise": 0.1}}, "there is none"),
+    ],
+)
+def test_wrong_strengths(training: dict[str, object], answer: str) -> None:
+    with pytest.raises(UsageError, match=answer):
+        parse_protocol({"name": "x", "training": training}, "x.toml")
+
+
+@pytest.mark.parametrize(
+    ("window", "answer"), [(100, "not a multiple of 64"), (320, "slices are 256 pixels")]
+)
+def test_wrong_windows(window: int, answer: str) -> None:
+    with pytest.raises(UsageError, match=answer):
+        parse_protocol({"name": "x", "training": {"window": window}}, "x.toml")
 
 
 def test_an_override_holds_for_its_network_alone() -> None:

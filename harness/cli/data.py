@@ -40,7 +40,7 @@ Force = Annotated[bool, typer.Option("--force", help="Replace a data set that is
 def phantom(
     out: Out,
     preset: Annotated[
-        Literal["tiny", "paper", "study"], typer.Option(help="Size of the data set.")
+        Literal["tiny", "paper", "study", "sim_to_real"], typer.Option(help="Size of the data set.")
     ] = "tiny",
     seed: Annotated[int, typer.Option(min=0, help="Another seed, other subjects.")] = 0,
     sweep: Annotated[
@@ -50,10 +50,15 @@ def phantom(
     matrix: Annotated[
         int, typer.Option(help="Pixels per side at the same field of view; 0: the preset's.")
     ] = 0,
+    brains: Annotated[
+        Path | None,
+        typer.Option(help="Folder of label maps (NIfTI) of fetal brains to place in the scene."),
+    ] = None,
     processes: Annotated[int, typer.Option(min=0, help="0: as many as cores.")] = 0,
     force: Force = False,
 ) -> None:
     """Compute a phantom data set: same preset and seed, same bytes."""
+    from harness.data.phantom.atlas import find_label_maps
     from harness.data.phantom.generation import make_phantom, parse_sweep
     from harness.data.phantom.presets import find_preset, with_matrix
 
@@ -66,6 +71,7 @@ def phantom(
             chosen,
             seed=seed,
             sweep=dict(parse_sweep(text) for text in sweep or []),
+            brains=find_label_maps(brains) if brains else (),
             processes=processes or None,
             force=force,
             on_stack=report,

@@ -6,47 +6,19 @@ slices would cost more than the training step of a small network.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import fft
 
+from harness.data import randomisation
+from harness.data.augmentation_levels import Strengths, strengths_of
+from harness.data.fitting import resampled
 from harness.data.normalisation import per_slice
-from harness.errors import unknown
 
 # Slices warped at once: bounds the memory of the gather (about 30 bytes a pixel).
 CHUNK = 16
-
-
-@dataclass(frozen=True, kw_only=True)
-class Strengths:
-    """How far a level goes. Angles in degrees, shift as a share of the field of view."""
-
-    rotation_deg: float
-    zoom: float
-    shift: float
-    gamma: float
-    bias: float
-    noise: float
-    remap: float = 0.0  # share of slices whose contrast is drawn anew
-    motion: float = 0.0  # share of slices with motion between k-space segments
-
-
-LEVELS = {
-    "basic": Strengths(rotation_deg=15, zoom=0.15, shift=0.06, gamma=0.3, bias=0.2, noise=0.03),
-    "strong": Strengths(
-        rotation_deg=45,
-        zoom=0.35,
-        shift=0.12,
-        gamma=0.6,
-        bias=0.5,
-        noise=0.12,
-        remap=0.5,
-        motion=0.2,
-    ),
-}
 
 
 def augment(
@@ -56,6 +28,7 @@ def augment(
     level: str,
     seed: int,
     epoch: int,
+    strengths: Mapping[str, float] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
     """Augmented copies of prepared slices; the same seed and epoch give the same bytes.
 
@@ -63,22 +36,22 @@ def augment(
     arrays have the same shapes, and the images are normalised per slice again. Levels: `none`
     returns the arrays themselves; `basic` = flips, quarter turns, small rotations, zoom, shift,
     gamma, bias and noise; `strong` = further of each, plus random contrast (intensities remapped
-    by random curves, including inversion: domain randomisation as in SynthSeg, Billot et al.
-    2023, doi:10.1016/j.media.2023.102789) and motion between k-space segments.
-    Raises `UsageError` for an unknown level.
+    by random curves, including inversion) and motion between k-space segments; `domain` = all that
+    `Strengths` names, for training on a phantom what real slices will be asked of (domain
+    randomisation as in SynthSeg, Billot et al. 2023, doi:10.1016/j.media.2023.102789).
+    `strengths` replaces some of the level's. Raises `UsageError` for an unknown level or name.
     """
     if level == "none":
         return images, masks
-    if level not in LEVELS:
-        raise unknown("augmentation level", level, ["none", *LEVELS])
-    strengths = LEVELS[level]
+    chosen = strengths_of(level, strengths or {})
     new_images = np.empty_like(images)
     new_masks = np.empty_like(masks)
     for start in range(0, len(images), CHUNK):
         part = slice(start, start + CHUNK)
         rng = np.random.default_rng([seed, epoch, start])
-        warped, new_masks[part] = _warp(images[part, ..., 0], masks[part], strengths, rng)
-        new_images[part, ..., 0] = _change_intensities(warped, strengths, rng)
+        warped, warped_masks = _warp(images[part, ..., 0], masks[part], chosen, rng)
+        changed, new_masks[part] = _change_intensities(warped, warped_masks, chosen, rng)
+        new_images[part, ..., 0] = changed
     return new_images, new_masks
 
 
@@ -96,6 +69,12 @@ def _warp(
     s = shifts.astype(np.float32)[:, :, None, None]
     source_y = m[:, 0, 0] * y[:, None] + m[:, 0, 1] * x[None, :] + s[:, 0] + (height - 1) / 2
     source_x = m[:, 1, 0] * y[:, None] + m[:, 1, 1] * x[None, :] + s[:, 1] + (width - 1) / 2
+    if strengths.elastic:
+        reach = np.float32(strengths.elastic * max(height, width))
+        coarse = reach * rng.standard_normal((2 * n, 6, 6), dtype=np.float32)
+        drawn = resampled(coarse, height, width)
+        source_y += drawn[:n]
+        source_x += drawn[n:]
     return _sample(images, masks, source_y, source_x)
 
 
@@ -145,30 +124,64 @@ def _sample(
 
 
 def _change_intensities(
-    images: NDArray[np.float32], strengths: Strengths, rng: np.random.Generator
-) -> NDArray[np.float32]:
-    if strengths.motion:
-        images = _each(images, rng, strengths.motion, _move)
+    images: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    strengths: Strengths,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    images = _some(images, rng, strengths.motion, _move)
     low = images.min(axis=(1, 2), keepdims=True)
     span = np.maximum(images.max(axis=(1, 2), keepdims=True) - low, 1e-6)
     unit = (images - low) / span
-    if strengths.remap:
-        unit = _each(unit, rng, strengths.remap, _remap)
+    unit = _some(unit, rng, strengths.remap, randomisation.curves)
+    unit, masks = _randomise(unit, masks, strengths, rng)
     column = (len(images), 1, 1)
     gamma = np.exp(rng.uniform(-1, 1, column) * strengths.gamma).astype(np.float32)
     unit = np.power(unit, gamma) * _bias_fields(unit.shape, strengths.bias, rng)
+    unit = _some(unit, rng, strengths.resolution, randomisation.coarser)
+    unit = _some(unit, rng, strengths.blur, randomisation.blurred)
     level = rng.uniform(0, strengths.noise, column).astype(np.float32)
     unit += level * rng.standard_normal(unit.shape, dtype=np.float32)
-    return per_slice(unit)
+    return per_slice(unit), masks
 
 
-def _each(
+def _randomise(
+    unit: NDArray[np.float32],
+    masks: NDArray[np.uint8],
+    strengths: Strengths,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.float32], NDArray[np.uint8]]:
+    """What has to know where the brain is."""
+    masks = masks.copy()
+    for share, change in (
+        (strengths.contrast, randomisation.contrast),
+        (strengths.structures, randomisation.surroundings),
+    ):
+        chosen = _chosen(len(unit), share, rng)
+        if chosen.any():
+            unit[chosen] = change(unit[chosen], masks[chosen], rng)
+    for share, change in (
+        (strengths.vanish, randomisation.without_brain),
+        (strengths.frame, randomisation.framed),
+    ):
+        chosen = _chosen(len(unit), share, rng)
+        if chosen.any():
+            unit[chosen], masks[chosen] = change(unit[chosen], masks[chosen], rng)
+    return unit, masks
+
+
+def _chosen(count: int, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    # Without a draw where nothing may be chosen: the random numbers of a level stay its own.
+    return rng.random(count) < share if share else np.zeros(count, dtype=bool)
+
+
+def _some(
     images: NDArray[np.float32],
     rng: np.random.Generator,
     share: float,
     change: Callable[[NDArray[np.float32], np.random.Generator], NDArray[np.float32]],
 ) -> NDArray[np.float32]:
-    chosen = rng.random(len(images)) < share
+    chosen = _chosen(len(images), share, rng)
     if chosen.any():
         images = images.copy()
         images[chosen] = change(images[chosen], rng)
@@ -184,16 +197,6 @@ def _bias_fields(
     x = np.linspace(-1, 1, width, dtype=np.float32)[None, :]
     c = (rng.uniform(-1, 1, (5, n, 1, 1)) * strength).astype(np.float32)
     return np.exp(c[0] * y + c[1] * x + 0.5 * (c[2] * y * y + c[3] * x * x + c[4] * x * y))
-
-
-def _remap(unit: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:
-    """Intensities in 0–1 through a random piecewise linear curve that keeps air at 0."""
-    knots = np.linspace(0.0, 1.0, 7)
-    remapped = np.empty_like(unit)
-    for index, image in enumerate(unit):
-        values = np.concatenate([[0.0], rng.uniform(0.05, 1.0, len(knots) - 1)])
-        remapped[index] = np.interp(image, knots, values)
-    return remapped
 
 
 def _move(images: NDArray[np.float32], rng: np.random.Generator) -> NDArray[np.float32]:

@@ -124,7 +124,7 @@ def _nearest(old: int, new: int) -> NDArray[np.int64]:
 
 def _places(old: int, new: int, step: float) -> NDArray[np.float64]:
     """Where new pixels lie among the old ones, centre on centre."""
-    return (np.arange(new) - (new - 1) / 2) * step + (old - 1) / 2
+    return (np.arange(new, dtype=np.float64) - (new - 1) / 2) * step + (old - 1) / 2
 
 
 def _nearest_within(old: int, new: int, step: float) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:

@@ -176,7 +176,7 @@ def _align(
     if tuple(turned) != shape:
         return f"its shape is {mask_shape}, the image's {shape}"
     moved = mask @ nib.orientations.inv_ornt_aff(orientation, mask_shape)
-    return Alignment(orientation, displacement(image, moved, shape))
+    return Alignment(np.asarray(orientation, np.float64), displacement(image, moved, shape))
 
 
 def displacement(first: Affine, second: Affine, shape: tuple[int, ...]) -> float:

@@ -28,13 +28,15 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class RecordDetails:
-    """One record behind a row; `path` is that of its folder from the results folder's parent."""
+    """One record behind a row; `path` is that of its folder from the results folder's parent,
+    `files` are the names of those beside it."""
 
     seed: int
     status: str
     command: str
     path: str
     environment: str
+    files: tuple[str, ...]
     facts: tuple[tuple[str, str], ...]
 
 
@@ -76,6 +78,7 @@ def details(
                     command=stored.record.command,
                     path=place_of(stored, results),
                     environment=found[_identity(stored.record.provenance)].label,
+                    files=() if brief else _files(stored.record),
                     facts=() if brief else _facts(stored.record),
                 )
                 for stored in row.seeds.stored
@@ -125,6 +128,11 @@ def _environment(provenance: Provenance) -> tuple[tuple[str, str], ...]:
         ("Variables", ", ".join(f"{k}={v}" for k, v in sorted(provenance.environment.items()))),
     ]
     return tuple((name, text or "none") for name, text in facts)
+
+
+def _files(record: Record) -> tuple[str, ...]:
+    """The files beside a record, weights first; the record holds the hash of each."""
+    return tuple(sorted(record.files, key=lambda name: (not name.startswith("weights"), name)))
 
 
 def _facts(record: Record) -> tuple[tuple[str, str], ...]:

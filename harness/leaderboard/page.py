@@ -14,7 +14,7 @@ from harness.leaderboard import exports
 from harness.leaderboard.board.boards import build_boards
 from harness.leaderboard.board.columns import MISSING
 from harness.leaderboard.board.titles import SET_TITLES, SETS
-from harness.leaderboard.claims.scanner import DEADLINE_MS, LEAST_DICE, SET
+from harness.leaderboard.claims.scanner import SET
 from harness.leaderboard.figures import palette
 from harness.leaderboard.figures.heatmaps import SIGNS
 from harness.leaderboard.output import with_manifest
@@ -105,8 +105,6 @@ def _page(views: Sequence[BoardView], link: str, url: str) -> str:
     environment.globals.update(MISSING=MISSING, SETS=SETS, SET_TITLES=SET_TITLES)
     environment.globals.update(link=link, url=url, exported=EXPORTS)
     environment.globals.update(
-        DEADLINE_MS=f"{DEADLINE_MS:g}",
-        LEAST_DICE=f"{LEAST_DICE:g}",
         SCANNER_SET=SET,
         VERDICT_SIGNS=SIGNS,
     )

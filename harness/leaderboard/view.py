@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.leaderboard.board.boards import Board
+from harness.leaderboard.board.columns import Column
+from harness.leaderboard.board.network_lines import NetworkLine, network_lines
 from harness.leaderboard.board.races import Race, races, with_intervals
 from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.standings import Standings, with_standings
-from harness.leaderboard.board.titles import QUANTITY_TITLES, backend_title
+from harness.leaderboard.board.titles import PLAN_TITLES, QUANTITY_TITLES, backend_title
 from harness.leaderboard.claims.catalogue import claims
 from harness.leaderboard.claims.claim import Claim
-from harness.leaderboard.claims.headline import Headline, headline
-from harness.leaderboard.claims.scanner import Candidate, candidates
+from harness.leaderboard.claims.conditions import Conditions, conditions
+from harness.leaderboard.claims.headline import Headline, chosen_row, headline
+from harness.leaderboard.claims.scanner import Scanner, scanner
 from harness.leaderboard.details import Environment, RowDetails, details, environments
 from harness.leaderboard.figures.batch_sweep import batch_sweep
 from harness.leaderboard.figures.drawing import Drawing
@@ -52,9 +55,11 @@ class Pictures:
 class BoardView:
     """A board and everything that the page says of it.
 
-    `network_of` and `row_of` lead from the title of a network (and a backend) in the standings to
-    its key and its row; `reasons` numbers the reasons for missing values; `best` is the best number
-    of each column that one network alone holds.
+    `lines` are the networks of the table, `columns` its columns in the order of the page, and
+    `stamp` is that of every latency, if they share one. `network_of` and `row_of` lead from the
+    title of a network (and a backend) in the standings to its key and its row; `reasons` numbers
+    the reasons for missing values; `best` is the best number of each column that one network's line
+    alone holds.
     """
 
     board: Board
@@ -63,7 +68,11 @@ class BoardView:
     headline: Headline
     claims: list[Claim]
     races: list[Race]
-    candidates: list[Candidate]
+    scanner: Scanner
+    lines: tuple[NetworkLine, ...]
+    columns: tuple[Column, ...]
+    conditions: Conditions
+    stamp: str
     pictures: Pictures
     details: list[RowDetails]
     environments: list[Environment]
@@ -80,6 +89,12 @@ class BoardView:
         return QUANTITY_TITLES[quantity] if quantity else ""
 
     @property
+    def plans(self) -> list[tuple[str, str]]:
+        """The plans of the board that the glossary explains."""
+        found = dict.fromkeys(row.plan for row in self.board.rows)
+        return [(plan, PLAN_TITLES[plan]) for plan in found if plan in PLAN_TITLES]
+
+    @property
     def reference_title(self) -> str:
         """The backend with the most networks."""
         return backend_title(self.standings.reference)
@@ -90,6 +105,7 @@ def view_of(plain: Board, results: Path, extent: Extent) -> BoardView:
     board, standings = with_standings(with_intervals(plain))
     found = environments(board)
     names = standings.names
+    lines = network_lines(board, standings.reference)
     return BoardView(
         board=board,
         extent=extent,
@@ -97,13 +113,17 @@ def view_of(plain: Board, results: Path, extent: Extent) -> BoardView:
         headline=headline(board, standings),
         claims=claims(board, standings),
         races=races(board),
-        candidates=candidates(board),
+        scanner=scanner(board),
+        lines=lines,
+        columns=_columns(board),
+        conditions=conditions(board, chosen_row(board)),
+        stamp=_stamp(board),
         pictures=_pictures(board, standings, extent),
         details=details(board, found, results, brief=extent.brief),
         environments=list(found.values()),
         run=what_was_run(board),
         reasons=_reasons(board),
-        best=_best(board),
+        best=_best(board, lines),
         network_of={name: network for network, name in names.items()},
         row_of={(names[row.network], row.backend): row for row in reversed(board.rows)},
     )
@@ -143,14 +163,26 @@ def _reasons(board: Board) -> dict[str, int]:
     return {note: number for number, note in enumerate(dict.fromkeys(notes), 1)}
 
 
-def _best(board: Board) -> dict[str, float]:
-    """The best number of each column with a direction, if one network alone holds it."""
+def _columns(board: Board) -> tuple[Column, ...]:
+    """The columns that are shown at first, then the others: the table begins with the answer."""
+    return (*(c for c in board.columns if c.shown), *(c for c in board.columns if not c.shown))
+
+
+def _stamp(board: Board) -> str:
+    """The stamp that all latencies of the board share, so that it is said once."""
+    quantity = board.timed_quantity
+    stamps = {r.stamp for r in board.rows if r.number(f"{quantity}_p50_ms") is not None}
+    return stamps.pop() if len(stamps) == 1 else ""
+
+
+def _best(board: Board, lines: tuple[NetworkLine, ...]) -> dict[str, float]:
+    """The best number of each column with a direction, if one network's line alone holds it."""
     best = {}
     for column in board.columns:
         found = [
-            (number, row.network)
-            for row in board.rows
-            if column.better and (number := row.number(column.key)) is not None
+            (number, line.network)
+            for line in lines
+            if column.better and (number := line.number(column.key)) is not None
         ]
         numbers = {number for number, _ in found}
         if len(numbers) < 2:

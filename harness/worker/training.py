@@ -18,6 +18,7 @@ import pandas as pd
 
 from backends.contract import Array, Network, TrainingOptions
 from harness.data.augmentation import augment
+from harness.data.windows import cut_windows
 from harness.protocol import Training
 from harness.worker.checkpoint import Checkpoint, CheckpointFile
 from harness.worker.masks import arg_max_masks
@@ -136,34 +137,39 @@ def train(
     seed: int,
     checkpoints: CheckpointFile,
     report: Report = lambda _: None,
+    learner: Network | None = None,
 ) -> TrainingResult:
     """Train to the protocol and return the best weights; goes on from a checkpoint if there is one.
 
+    `learner` is the same network at the size of the protocol's windows, if it trains on windows.
     Raises `Diverged` for a loss that is not finite or a collapse (`judge_collapse`), and `Stopped`
     after an interruption. The checkpoint is written then, and at the end: what follows training may
     fail or be interrupted, too.
     """
     batch = min(settings.batch_size, len(data.images))
     options = TrainingOptions(loss=settings.loss, seed=seed, batch_size=batch)
-    trainer = network.trainer(options)
     state = checkpoints.load(network) or Checkpoint(weights=network.weights())
-    if 0 < state.epoch < settings.epochs:
+    going_on = 0 < state.epoch < settings.epochs
+    if going_on:
         network.set_weights(state.weights)
+    learner = learner or network
+    if learner is not network:
+        learner.set_weights(network.weights())
+    trainer = learner.trainer(options)
+    if going_on:
         trainer.set_state(state.optimizer)
     resumed = state.epoch
-    augmented = settings.augmentation != "none"
-    if not augmented:
+    changing = settings.augmentation != "none" or settings.window > 0
+    if not changing:
         trainer.set_data(data.images, data.masks)
     with StopRequest() as stop:
         for epoch in range(state.epoch, settings.epochs):
             start = time.perf_counter()
-            if augmented:
-                trainer.set_data(
-                    *augment(
-                        data.images, data.masks, level=settings.augmentation, seed=seed, epoch=epoch
-                    )
-                )
+            if changing:
+                trainer.set_data(*_shown(data, settings, seed, epoch))
             losses, rate = _epoch(trainer, len(data.images), batch, settings, seed, epoch, state)
+            if learner is not network:
+                network.set_weights(learner.weights())
             if settings.batch_norm == "recalibrated":
                 _recalibrate(network, data, batch, seed, epoch)
             trained = time.perf_counter() - start
@@ -264,6 +270,21 @@ def _epoch(
             f"({settings.learning_rate:g})."
         )
     return losses, rate
+
+
+def _shown(data: TrainingData, settings: Training, seed: int, epoch: int) -> tuple[Array, Array]:
+    """What the network sees of the training slices in an epoch."""
+    images, masks = augment(
+        data.images,
+        data.masks,
+        level=settings.augmentation,
+        strengths=settings.strengths,
+        seed=seed,
+        epoch=epoch,
+    )
+    if settings.window:
+        return cut_windows(images, masks, settings.window, seed=seed, epoch=epoch)
+    return images, masks
 
 
 def _recalibrate(network: Network, data: TrainingData, batch: int, seed: int, epoch: int) -> None:

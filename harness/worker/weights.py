@@ -106,6 +106,7 @@ def find_weights(
             seed=cell.seed,
             checkpoints=checkpoint_of(job, cell),
             report=report,
+            learner=_at_window_size(job, cell, backend, settings.window),
         )
         if result.note:
             outcome.notes.append(result.note)
@@ -114,6 +115,14 @@ def find_weights(
         card = entry.card
         network.set_weights(initial_values(network.weight_specs(), cell.seed, card.he_normal))
         outcome.notes.append("untrained: starting weights")
+
+
+def _at_window_size(job: Job, cell: CellKey, backend: Backend, window: int) -> Network | None:
+    """The cell's network at the size of the windows that it trains on; None for whole slices."""
+    if not window:
+        return None
+    classes = job.protocol.input.classes
+    return registry.build(backend, cell.network, height=window, width=window, classes=classes)
 
 
 def _carry(job: Job, cell: CellKey, donor: str, network: Network, outcome: Outcome) -> None:

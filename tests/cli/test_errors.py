@@ -144,7 +144,7 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
     "protocol: augmentation": (
         protocol('[training]\naugmentation = "bsic"'),
         2,
-        "training.augmentation: input should be 'none', 'basic' or 'strong' (got 'bsic')",
+        "training.augmentation: input should be 'none', 'basic', 'strong' or 'domain' (got 'bsic')",
     ),
     "protocol: plan": (
         protocol('[measuring.plans]\ntorch = ["egaer"]'),

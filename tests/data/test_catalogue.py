@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from harness.data.augmentation import LEVELS, Strengths, augment
+from harness.data.augmentation import augment
+from harness.data.augmentation_levels import LEVELS, Strengths
 from harness.data.catalogue import Dataset, DatasetMeta, open_dataset
 from harness.data.fitting import fit, fit_masks, unfit
 from harness.data.normalisation import normalise, warning
@@ -182,7 +183,7 @@ def test_preparation_keeps_the_order_of_the_rows(tmp_path: Path) -> None:
     assert np.array_equal(masks[1, 16:48, 16:48], dataset.masks("sub-a")[1])
 
 
-@pytest.mark.parametrize("level", ["basic", "strong"])
+@pytest.mark.parametrize("level", ["basic", "strong", "domain"])
 def test_augmentation_moves_image_and_mask_together(level: str) -> None:
     images, masks = discs(40, 64, 3)
     images = normalise(masks * 6 + images, "per_slice")[..., None]

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from harness.data.phantom.brain import FoldedBrain
+from harness.data.phantom.contrast import draw_signals, randomise
 from harness.data.phantom.degradation import SWEEPABLE, Strengths, degrade, wrapped_rows
 from harness.data.phantom.generation import (
     draw_subject,
@@ -20,12 +22,15 @@ from harness.data.phantom.generation import (
 )
 from harness.data.phantom.growth import (
     biparietal_diameter_mm,
+    draw_size,
     occipitofrontal_diameter_mm,
 )
 from harness.data.phantom.presets import PRESETS, SetSize, find_preset, with_matrix
 from harness.errors import UsageError
-from tests.conftest import ROOT
 
+# The data set that `fetalbench data phantom` makes. Who changes the phantom writes the new one here
+# and says in docs/phantom.md what changed: results on another hash do not compare.
+TINY = "5496f001"
 MINI = replace(
     with_matrix(PRESETS["tiny"], 32),
     sets={
@@ -59,10 +64,9 @@ def test_a_system_without_affinity_computes_the_phantom_too(
     platform.machine() not in ("x86_64", "AMD64"),
     reason="other processors round exp and sin differently",
 )
-def test_the_phantom_of_the_published_results_comes_out_again(tmp_path: Path) -> None:
-    (published,) = (ROOT / "results").glob("*/phantom-tiny-*")
+def test_the_phantom_comes_out_again_on_any_machine(tmp_path: Path) -> None:
     dataset = make_phantom(tmp_path / "tiny", find_preset("tiny"))
-    assert dataset.meta.hash[:8] == published.name.removeprefix("phantom-tiny-")
+    assert dataset.meta.hash[:8] == TINY
 
 
 def test_the_paper_preset_has_the_papers_numbers() -> None:
@@ -103,6 +107,45 @@ def test_tissues_stand_in_the_order_of_a_t2_weighted_image(subject: int) -> None
     assert signals["csf"] > signals["white_matter"] > signals["muscle"] > signals["skull"]
     assert signals["subplate"] > signals["cortex"]
     assert signals["fluid"] > signals["placenta"] > signals["vessel"]
+
+
+def test_young_brains_are_smooth_and_old_ones_folded() -> None:
+    line = np.linspace(-30, 30, 200, dtype=np.float32)
+    points = (line, 0.3 * line + 12, np.full_like(line, 5.0))
+    depth = np.full_like(line, -3.0)
+    cut = {}
+    for weeks in (22.0, 25.0, 36.0):
+        rng = np.random.default_rng(1)
+        brain = FoldedBrain.fitted((40.0, 50.0, 42.0), draw_size(weeks, rng), rng)
+        cut[weeks] = float((brain._cut_sulci(depth, points) - depth).max())
+    assert cut[22.0] < 0.5
+    assert cut[25.0] < 0.5
+    assert cut[36.0] > 2.5
+
+
+def test_the_mask_follows_the_floor_of_the_skull() -> None:
+    rng = np.random.default_rng(1)
+    brain = FoldedBrain.fitted((40.0, 50.0, 42.0), draw_size(30, rng), rng)
+    signals = draw_signals(rng, 100)
+
+    def distance(x: float, y: float, z: float) -> float:
+        along, front, up = (np.array([value], dtype=np.float32) for value in (x, y, z))
+        return float(brain.draw((along, front, up), signals, 1.0)[0][0])
+
+    # In the temporal lobe, the brainstem and the cerebellum; not before them or between them.
+    for inside in ((22, 5, -18), (0, -10, -32), (8, -22, -24), (0, 20, 0), (0, -40, 0)):
+        assert distance(*inside) < 0, inside
+    for outside in ((0, 25, -28), (0, 40, -20), (30, 0, -40), (0, -45, -30)):
+        assert distance(*outside) > 0, outside
+
+
+def test_random_contrast_turns_tissues_around() -> None:
+    physics = draw_signals(np.random.default_rng(0), 100)
+    assert randomise(physics, 0.0, np.random.default_rng(1)) == pytest.approx(physics)
+    drawn = [randomise(physics, 1.0, np.random.default_rng(seed)) for seed in range(40)]
+    darker = [signals["csf"] < signals["cortex"] for signals in drawn]
+    assert 0 < sum(darker) < len(darker)
+    assert all(value >= 0 for signals in drawn for value in signals.values())
 
 
 def test_masks_measure_what_the_head_should() -> None:

@@ -368,3 +368,21 @@ def test_brain_dice_is_over_slices_with_brain() -> None:
     predicted[0, 0] = 1
     predicted[2] = 1
     assert brain_dice(masks, predicted) == 0.5
+
+
+def test_windows_train_the_learner_and_the_whole_slices_judge(tmp_path: Path) -> None:
+    network, learner = fake(), fake()
+    settings = Training(epochs=2, batch_size=5, window=4)
+    result = train(
+        network,
+        data(),
+        settings,
+        seed=0,
+        checkpoints=checkpoints(tmp_path),
+        learner=learner,
+    )
+    assert cast(Any, learner).made.images.shape == (10, 4, 4, 1)
+    assert cast(Any, learner).made.masks.any()
+    assert not hasattr(network, "made")
+    assert result.best_validation_dice == 1.0
+    assert cast(Any, network).value == result.weights["a.bias"][0] != 0

@@ -110,19 +110,20 @@ def draw_geometry(
     thickness_mm: float,
     distance_mm: float | None,
     off_end: float,
+    coverage: float = 1.3,
 ) -> StackGeometry:
     """Place a stack over the fetal brain.
 
     `direction` 0, 1, 2 cuts across the x, y, z axis of the head (sagittal, coronal, axial) with
     the operator's 10° of error, 3 takes the mother's own axes, 4 any oblique direction.
-    `distance_mm` between slices, or None to spread them over the brain and beyond; `off_end`
+    `distance_mm` between slices, or None to spread them over `coverage` times the brain; `off_end`
     shifts the stack towards an end of the brain by that share of its radius.
     """
     axes = _draw_axes(scene, rng, direction)
     normal = axes[2]
     local = (scene.head_frame.axes * normal).sum(axis=1)
     extent = 2 * float(np.sqrt(((np.array(scene.head.radii_mm) * local) ** 2).sum()))
-    distance = distance_mm or 1.3 * extent / slices
+    distance = distance_mm or coverage * extent / slices
     middle = scene.head_frame.origin + normal * (
         rng.normal(0, 0.06) * extent + off_end * rng.choice([-0.5, 0.5]) * extent
     )

@@ -24,7 +24,7 @@ TISSUES: dict[str, tuple[float, float]] = {
     "brainstem": (0.82, 115.0),
     "choroid": (0.85, 100.0),
     "skull": (0.25, 40.0),
-    "scalp": (0.84, 140.0),
+    "scalp": (0.86, 170.0),
     "face": (0.75, 75.0),
     "eye": (1.0, 700.0),
     "lens": (0.55, 30.0),
@@ -60,3 +60,18 @@ def draw_signals(rng: np.random.Generator, echo_time_ms: float) -> dict[str, flo
         density = density * (1 + 0.03 * rng.standard_normal())
         signals[tissue] = float(SCALE * density * np.exp(-echo_time_ms / t2_ms))
     return signals
+
+
+def randomise(
+    signals: dict[str, float], share: float, rng: np.random.Generator
+) -> dict[str, float]:
+    """Signals on the way from physics to any contrast, as SynthSeg draws it.
+
+    `share` is how far at most, 0–1: at 1 a tissue may be anything from dark to as bright as fluid
+    (Billot et al., Med Image Anal 2023; 86:102789).
+    """
+    far = share * float(rng.random())
+    return {
+        tissue: (1 - far) * signal + far * float(rng.uniform(0.03, 1.0)) * SCALE
+        for tissue, signal in signals.items()
+    }

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from harness.data.phantom.canvas import Canvas, Frame
 from harness.data.phantom.growth import FetalSize
 from harness.data.phantom.mother import rod
-from harness.data.phantom.shapes import Mottle, capsule, ellipsoid, length
+from harness.data.phantom.shapes import Mottle, Patches, capsule, ellipsoid, length
 
 Limb = tuple[NDArray[np.float64], NDArray[np.float64], float]
 
@@ -23,6 +23,7 @@ class Body:
     half_length_mm: float
     limbs: tuple[Limb, ...]
     texture: Mottle
+    organs: Patches
 
     @classmethod
     def draw(cls, size: FetalSize, rng: np.random.Generator) -> Body:
@@ -43,7 +44,8 @@ class Body:
                 (shoulder, elbow, 0.19 * radius),
                 (elbow, hand, 0.14 * radius),
             ]
-        return cls(radius, half_length, tuple(limbs), Mottle.draw(rng, 8.0))
+        organs = Patches.draw(rng, float(rng.uniform(14, 34)), float(rng.uniform(0.1, 0.8)))
+        return cls(radius, half_length, tuple(limbs), Mottle.draw(rng, 8.0), organs)
 
     @property
     def reach_mm(self) -> float:
@@ -81,7 +83,7 @@ class Body:
         points = canvas.points(box, frame)
         r, half = self.radius_mm, self.half_length_mm
         trunk = ellipsoid(points, (0, 0, 0), (1.08 * r, 0.98 * r, half))
-        texture = 1 + np.float32(0.12) * self.texture(points)
+        texture = self.organs(points) * (1 + np.float32(0.12) * self.texture(points))
         canvas.paint(box, trunk, signals["scalp"])
         canvas.paint(box, trunk + np.float32(2.0), signals["fetal_muscle"] * texture)
         side = (np.abs(points[0]), points[1], points[2])

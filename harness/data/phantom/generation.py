@@ -15,6 +15,8 @@ from harness.data.catalogue import Dataset
 from harness.data.description import DatasetMeta
 from harness.data.orientation import orientation_name
 from harness.data.phantom.acquisition import Receiver, acquire, draw_geometry, draw_motion
+from harness.data.phantom.atlas import LabelMap
+from harness.data.phantom.contrast import randomise
 from harness.data.phantom.degradation import NAMES, SWEEPABLE, Strengths
 from harness.data.phantom.presets import LEAST_LEVELS, Preset, spread
 from harness.data.phantom.scene import Scene
@@ -23,6 +25,9 @@ from harness.errors import UsageError
 from harness.measuring.machine import cores
 
 LICENCE = "CC0-1.0 (computed; shows nobody)"
+# With label maps every third subject has a computed brain all the same: an atlas of a few ages
+# holds a few shapes.
+BRAINS_EVERY = 3
 
 
 @dataclass(frozen=True)
@@ -37,18 +42,23 @@ class StackJob:
     slices: int
     direction: int
     sweep: tuple[tuple[str, float], ...] = ()
+    brains: tuple[LabelMap, ...] = ()
 
 
 @lru_cache(maxsize=2)
-def draw_subject(seed: int, subject: int) -> tuple[Scene, Receiver]:
-    """One subject of a data set, by seed and number alone."""
+def draw_subject(
+    seed: int, subject: int, brains: tuple[LabelMap, ...] = ()
+) -> tuple[Scene, Receiver]:
+    """One subject of a data set, by seed and number, with a brain of the label maps if any."""
     rng = np.random.default_rng([seed, subject])
-    scene = Scene.draw(rng)
+    scene = Scene.draw(rng, brains)
     return scene, Receiver.draw(scene, rng)
 
 
-def draw_strengths(set_name: str, slices: int, rng: np.random.Generator) -> list[Strengths]:
-    """Harm to each slice: slight and seldom in normal sets, one to three kinds in challenging."""
+def draw_strengths(
+    set_name: str, slices: int, rng: np.random.Generator, most: float = 0.3
+) -> list[Strengths]:
+    """Harm to each slice: seldom and `most` at most, or in challenging sets one to three kinds."""
     kinds = len(SWEEPABLE)
     if set_name == "challenging":
         main = np.zeros(kinds)
@@ -57,7 +67,7 @@ def draw_strengths(set_name: str, slices: int, rng: np.random.Generator) -> list
         drawn = base * rng.uniform(0.5, 1.25, (slices, kinds))
         drawn += (rng.random((slices, kinds)) < 0.08) * rng.uniform(0.2, 0.7, (slices, kinds))
     else:
-        drawn = (rng.random((slices, kinds)) < 0.1) * rng.uniform(0.0, 0.3, (slices, kinds))
+        drawn = (rng.random((slices, kinds)) < 0.1) * rng.uniform(0.0, most, (slices, kinds))
         drawn[:, SWEEPABLE.index("bias")] += 0.25 * rng.random()
     drawn = np.clip(drawn, 0, 1)
     return [Strengths(**dict(zip(SWEEPABLE, map(float, row), strict=True))) for row in drawn]
@@ -65,7 +75,7 @@ def draw_strengths(set_name: str, slices: int, rng: np.random.Generator) -> list
 
 def make_stack(job: StackJob) -> Stack:
     """Compute one stack."""
-    scene, receiver = draw_subject(job.seed, job.subject)
+    scene, receiver = draw_subject(job.seed, job.subject, job.brains)
     rng = np.random.default_rng([job.seed, job.subject, job.run])
     preset = job.preset
     thickness = float(rng.uniform(*preset.thickness_mm))
@@ -81,10 +91,13 @@ def make_stack(job: StackJob) -> Stack:
         thickness_mm=thickness,
         distance_mm=None if preset.gap_factor is None else preset.gap_factor * thickness,
         off_end=float(rng.uniform(0, 0.8)) if challenging else 0.0,
+        coverage=float(rng.uniform(*preset.coverage)),
     )
+    if preset.contrast:
+        scene = replace(scene, signals=randomise(scene.signals, preset.contrast, rng))
     restlessness = rng.uniform(1.5, 3.0) if challenging else rng.uniform(0.3, 1.2)
     motions = draw_motion(job.slices, rng, restlessness=restlessness)
-    strengths = draw_strengths(job.set_name, job.slices, rng)
+    strengths = draw_strengths(job.set_name, job.slices, rng, preset.harm)
     if job.sweep:
         strengths = [Strengths(**dict(job.sweep)) for _ in strengths]
     images, masks = acquire(scene, geometry, receiver, motions, strengths, rng)
@@ -116,7 +129,10 @@ def _with_edge(strengths: list[Strengths], areas: np.ndarray) -> list[Strengths]
 
 
 def plan_stacks(
-    preset: Preset, seed: int, sweep: dict[str, list[float]] | None = None
+    preset: Preset,
+    seed: int,
+    sweep: dict[str, list[float]] | None = None,
+    brains: tuple[LabelMap, ...] = (),
 ) -> list[StackJob]:
     """The stacks of a data set in order; a sweep repeats the challenging ones at each strength.
 
@@ -133,7 +149,16 @@ def plan_stacks(
             start = int(np.random.default_rng([seed, subject, 0]).integers(0, 5))
             for run in range(1, count + 1):
                 direction = (0, 1, 2, 3, 4)[(start + run) % 5]
-                job = StackJob(preset, seed, set_name, subject, run, next(slices), direction)
+                job = StackJob(
+                    preset,
+                    seed,
+                    set_name,
+                    subject,
+                    run,
+                    next(slices),
+                    direction,
+                    brains=brains if subject % BRAINS_EVERY else (),
+                )
                 if sweep and set_name == "challenging":
                     jobs += [
                         replace(job, sweep=((name, value),))
@@ -172,25 +197,29 @@ def make_phantom(
     *,
     seed: int = 0,
     sweep: dict[str, list[float]] | None = None,
+    brains: tuple[LabelMap, ...] = (),
     processes: int | None = None,
     force: bool = False,
     on_stack: Callable[[int, int], None] | None = None,
 ) -> Dataset:
     """Compute and write a phantom data set; `on_stack(done, all)` is told of each stack.
 
-    Raises `DataError` where the folder exists and `force` is not set.
+    With `brains` (see `atlas.find_label_maps`) two subjects of three have a brain of these. Raises
+    `DataError` if the folder exists and `force` is not set, or a label map is damaged.
     """
-    jobs = plan_stacks(preset, seed, sweep)
+    jobs = plan_stacks(preset, seed, sweep, brains)
     name = f"phantom-{preset.name}" + ("-sweep" if sweep else "")
     options: dict[str, object] = {"preset": preset.name, "seed": seed, "matrix": preset.matrix}
     if sweep:
         options["sweep"] = sweep
+    if brains:
+        options["brains"] = [{"file": item.name, "weeks": item.weeks} for item in brains]
     meta = DatasetMeta(
         name=name,
         title=preset.title,
         kind="phantom",
         source=f"computed by fetalbench: data phantom --preset {preset.name} --seed {seed}",
-        licence=LICENCE,
+        licence="that of the label maps of the brains" if brains else LICENCE,
         split={"by": "subject"},
         options=options,
     )

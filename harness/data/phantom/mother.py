@@ -14,6 +14,7 @@ from harness.data.phantom.canvas import Box, Canvas, Frame
 from harness.data.phantom.shapes import (
     Field,
     Mottle,
+    Patches,
     Points,
     Waves,
     capsule,
@@ -46,6 +47,8 @@ class Mother:
     lumps: Waves
     mottle: Mottle
     streaks: Mottle
+    loops: Patches
+    fibres: Patches
     blobs: tuple[Blob, ...]
 
     @classmethod
@@ -82,6 +85,8 @@ class Mother:
             lumps=Waves.draw(rng, 30.0, 3),
             mottle=Mottle.draw(rng, 34.0),
             streaks=Mottle.draw(rng, 12.0),
+            loops=Patches.draw(rng, float(rng.uniform(30, 90)), float(rng.uniform(0.0, 0.7))),
+            fibres=Patches.draw(rng, float(rng.uniform(16, 40)), float(rng.uniform(0.05, 0.35))),
             blobs=tuple(blobs),
         )
 
@@ -117,10 +122,12 @@ class Mother:
         behind = np.clip((np.float32(self.centre_y_mm) - y) / self.half_depth_mm, 0, 1)
         fat_mm = self.fat_mm * (1 + 0.45 * lateral + 0.35 * behind)
         wall = skin + fat_mm.astype(np.float32) + np.float32(1.5) * mottle
-        canvas.paint(box, wall, signals["muscle"] * (1 + np.float32(0.15) * streaks))
+        fibres = self.fibres(points)
+        canvas.paint(box, wall, signals["muscle"] * fibres * (1 + np.float32(0.15) * streaks))
         cavity = wall + np.float32(self.muscle_mm)
         between = np.clip(0.5 + 0.6 * mottle, 0, 1)
         viscera = signals["viscera"] + between * (0.75 * signals["fat"] - signals["viscera"])
+        viscera = viscera * self.loops(points) * (0.5 + 0.5 * fibres)
         canvas.paint(box, cavity, viscera * (1 + np.float32(0.12) * streaks))
         if self.arm:
             middle = self.half_width_mm + 48

@@ -31,6 +31,12 @@ class Preset:
     sets: dict[str, SetSize]
     # Distance between slice middles as a multiple of the thickness; None spreads over the brain.
     gap_factor: float | None = 1.1
+    # A stack's length as a multiple of the brain's, if it is spread over the brain.
+    coverage: tuple[float, float] = (1.3, 1.3)
+    # How far a stack's contrast may lie from physics, 0–1.
+    contrast: float = 0.0
+    # The most harm of each kind, 0–1, to the tenth of slices that suffer any; not in `challenging`.
+    harm: float = 0.3
 
 
 PRESETS = {
@@ -72,6 +78,22 @@ PRESETS = {
             "train": SetSize(subjects=60, stacks=180, slices=2160),
             "normal": SetSize(subjects=30, stacks=60, slices=720),
             "challenging": SetSize(subjects=30, stacks=60, slices=720),
+        },
+    ),
+    "sim_to_real": Preset(
+        name="sim_to_real",
+        title="Phantom to train on for real stacks: many subjects, any contrast, 2 mm",
+        matrix=128,
+        spacing_mm=(1.8, 2.2),
+        thickness_mm=(2.0, 4.5),
+        gap_factor=None,
+        # Stacks reach well beyond the brain: most of what a scanner shows is not brain.
+        coverage=(1.1, 1.8),
+        contrast=0.35,
+        harm=0.7,
+        sets={
+            "train": SetSize(subjects=450, stacks=450, slices=3600),
+            "normal": SetSize(subjects=12, stacks=12, slices=120),
         },
     ),
 }

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
+from harness.data.phantom.atlas import LabelMap
 from harness.data.phantom.canvas import Canvas, Frame, Plane
 from harness.data.phantom.contrast import draw_signals
 from harness.data.phantom.fetus import Body, Cord
@@ -17,6 +18,7 @@ from harness.data.phantom.mother import Mother
 from harness.data.phantom.shapes import (
     Field,
     Mottle,
+    Patches,
     Points,
     Waves,
     coverage,
@@ -56,14 +58,15 @@ class Scene:
     placenta_reach_mm: float
     swirl: float
     lobules: Mottle
+    cotyledons: Patches
     outline: Waves
 
     @classmethod
-    def draw(cls, rng: np.random.Generator) -> Scene:
-        """A random subject of 22–38 weeks."""
+    def draw(cls, rng: np.random.Generator, brains: tuple[LabelMap, ...] = ()) -> Scene:
+        """A random subject of 22–38 weeks, its brain computed or one of the label maps."""
         weeks = float(rng.uniform(YOUNGEST_WEEKS, OLDEST_WEEKS))
         size = draw_size(weeks, rng)
-        head, body = Head.draw(size, rng), Body.draw(size, rng)
+        head, body = Head.draw(size, rng, brains), Body.draw(size, rng)
         head_frame, body_frame = _draw_pose(head, body, rng)
         growth = 0.80 + 0.34 * size.maturity
         # From little fluid, where the wall lies on the fetus, to plenty.
@@ -88,6 +91,13 @@ class Scene:
             placenta_reach_mm=float(rng.uniform(75, 120)),
             swirl=float(rng.choice([0.02, 0.15]) * rng.random()),
             lobules=Mottle.draw(rng, 22.0),
+            # Many a placenta is smooth, some are spotted.
+            cotyledons=Patches.draw(
+                rng,
+                float(rng.uniform(14, 40)),
+                float(rng.choice([0.0, 0.2]) * rng.random()),
+                dark=float(rng.choice([0.0, 0.08])),
+            ),
             outline=Waves.draw(rng, 70.0, 5),
         )
 
@@ -155,6 +165,7 @@ class Scene:
         placenta = np.maximum(np.maximum(cavity, -cavity - thick), np.float32(1.0) - thick)
         septa = np.clip(1.6 - 8 * np.abs(lobules), 0, 1)
         tissue = self.signals["placenta"] * (1 + np.float32(0.06) * lobules - 0.12 * septa)
+        tissue = tissue * self.cotyledons(points)
         covered = canvas.paint(box, placenta, tissue.astype(np.float32))
         fluid = np.zeros_like(canvas.signal)
         fluid[box] = coverage(cavity, canvas.edge_mm) * (1 - covered)

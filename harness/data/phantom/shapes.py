@@ -103,6 +103,27 @@ class Waves:
         return total * np.float32(np.sqrt(2 / len(self.phases)))
 
 
+@dataclass(frozen=True)
+class Warp:
+    """A smooth random displacement, so that no two subjects have the same shape."""
+
+    fields: tuple[Waves, Waves, Waves]
+    amplitude_mm: float
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator, amplitude_mm: float, wavelength_mm: float) -> Warp:
+        """Displacements of about `amplitude_mm` along each axis."""
+        x, y, z = (Waves.draw(rng, wavelength_mm, 4) for _ in range(3))
+        return cls((x, y, z), float(amplitude_mm))
+
+    def __call__(self, points: Points) -> Points:
+        x, y, z = (
+            place + np.float32(self.amplitude_mm) * field(points)
+            for place, field in zip(points, self.fields, strict=True)
+        )
+        return x, y, z
+
+
 # One lattice serves all textures, each from another place and at another scale. It repeats after
 # about ten wavelengths, farther than the eye compares.
 LATTICE = 96
@@ -139,3 +160,37 @@ class Mottle:
         # The offset keeps places positive, so truncation is rounding down.
         x, y, z = (place.astype(np.int32) % LATTICE for place in places)
         return _lattice().ravel().take((x * LATTICE + y) * LATTICE + z)
+
+
+# Levels of each of the two fields whose cells are the patches.
+PATCH_LEVELS = 8
+
+
+@dataclass(frozen=True)
+class Patches:
+    """Regions with sharp edges and a signal of their own: loops of bowel, fat and muscle, vessels.
+
+    The cells where each of two cloudy fields lies between two levels; neighbours share an edge as
+    organs do. `table` holds a factor of about 1 for each cell.
+    """
+
+    first: Mottle
+    second: Mottle
+    table: NDArray[np.float32]
+
+    @classmethod
+    def draw(
+        cls, rng: np.random.Generator, wavelength_mm: float, spread: float, dark: float = 0.12
+    ) -> Patches:
+        """Log-normal factors of that spread; a share `dark` of the cells is like gas or flow."""
+        table = np.exp(spread * rng.standard_normal((PATCH_LEVELS, PATCH_LEVELS)))
+        table[rng.random(table.shape) < dark] *= 0.25
+        first, second = Mottle.draw(rng, wavelength_mm), Mottle.draw(rng, 0.6 * wavelength_mm)
+        return cls(first, second, np.clip(table, 0.05, 3.0).astype(np.float32))
+
+    def __call__(self, points: Points) -> Field:
+        row, column = (
+            np.clip(field(points) * 1.6 + PATCH_LEVELS / 2, 0, PATCH_LEVELS - 1).astype(np.int32)
+            for field in (self.first, self.second)
+        )
+        return self.table[row, column]

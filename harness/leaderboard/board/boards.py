@@ -15,7 +15,7 @@ import pandas as pd
 
 from harness import registry
 from harness.errors import RecordError, UsageError, unknown
-from harness.leaderboard.board.columns import COLUMNS, MEMORY, Column
+from harness.leaderboard.board.columns import COLUMNS, MEMORY, WEIGHTS_MIB, Column
 from harness.leaderboard.board.rows import SEPARATOR, Row, rows_of, todo_row
 from harness.leaderboard.board.seed_groups import SeedGroup
 from harness.leaderboard.board.timings import QUANTITIES, Quantity
@@ -214,8 +214,8 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     """Columns that hold a number somewhere or that a reader would miss, with one for memory shown.
 
     If networks were timed and none was scored, nobody misses the scores. The memory quantity shown
-    is the one that most rows have (the first of several), because a figure that one row alone has
-    compares nothing.
+    is the peak that most rows have (the first of several), because a figure that one row alone has
+    compares nothing; it is never the size of the weights.
     """
 
     def known(key: str) -> int:
@@ -229,7 +229,8 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
             return False
         return scored or not timed or not column.key.startswith(SETS)
 
-    memory = max((f"{key.removesuffix('_bytes')}_mib" for key in MEMORY), key=known)
+    keys = (f"{key.removesuffix('_bytes')}_mib" for key in MEMORY)
+    memory = max((key for key in keys if key != WEIGHTS_MIB), key=known)
     return tuple(
         replace(column, shown=column.shown or column.key == memory)
         for column in COLUMNS

@@ -15,6 +15,7 @@ from harness.leaderboard.board.timings import Quantity, plan_values, timed, time
 from harness.leaderboard.board.titles import SETS, STATUS_TITLES, backend_title
 from harness.records.schema import Latency, Record, SetScores
 from harness.records.store import StoredRecord
+from harness.statistics.proportions import proportion
 
 # No name in a record may contain it, so that joined names stay apart ("a-b", "c" and "a", "b-c").
 SEPARATOR = "~"
@@ -62,18 +63,18 @@ class Row:
 
     @property
     def mean_dice(self) -> float | None:
-        """Mean Dice (per cent) of the test sets with scores."""
-        found = [self.number(f"{set_name}_dice") for set_name in SETS]
+        """Mean of the Dice that ranks (per cent) over the test sets with scores."""
+        found = [self.number(f"{set_name}_subject_dice") for set_name in SETS]
         known = [number for number in found if number is not None]
         return fmean(known) if known else None
 
     @property
     def dice_text(self) -> str:
-        """The Dice on each test set in words."""
+        """The Dice that ranks, on each test set, in words."""
         parts = [
             f"{number:.1f}\N{NO-BREAK SPACE}% on {set_name}"
             for set_name in SETS
-            if (number := self.number(f"{set_name}_dice")) is not None
+            if (number := self.number(f"{set_name}_subject_dice")) is not None
         ]
         return f"Dice {' and '.join(parts)} slices"
 
@@ -203,6 +204,7 @@ def _over_seeds(group: SeedGroup, set_name: str, name: str) -> tuple[float | Non
 
 
 _COUNTS = ("missed", "false_alarm")
+_SHARES = {"missed": "sensitivity", "false_alarm": "specificity"}
 
 
 def _worst(scores: SetScores, name: str) -> float | None:
@@ -228,7 +230,9 @@ def _accuracy(group: SeedGroup) -> dict[str, Value]:
         number, note = _over_seeds(group, set_name, "hd95_mm")
         values[f"{set_name}_hd95_mm"] = rounded(number, 1, note, why)
         for name in _COUNTS:
-            values[f"{set_name}_{name}"] = _count(group, set_name, name)
+            count = _count(group, set_name, name)
+            values[f"{set_name}_{name}"] = count
+            values[f"{set_name}_{_SHARES[name]}"] = _share(group, set_name, name, count)
     return values
 
 
@@ -245,13 +249,37 @@ def _count(group: SeedGroup, set_name: str, name: str) -> Value:
     number, note = _over_seeds(group, set_name, name)
     if number is None:
         return absent(_why_none(group, set_name))
-    scores = next(r.scores[set_name] for r in _scored(group) if set_name in r.scores)
-    brain = scores.slices_with_brain
-    of = brain if name == "missed" else scores.slices - brain
+    of = _slices(group, set_name, name)
     kind = "slices with brain" if name == "missed" else "slices without brain"
     text = f"{number:.0f}" if number == int(number) else f"{number:.1f}"
     parts = [f"of {of} {kind}", note]
-    return Value(number=number, text=text, note="; ".join(part for part in parts if part))
+    note = "; ".join(part for part in parts if part)
+    return Value(number=number, text=text, note=note, below=f"of {of}")
+
+
+def _slices(group: SeedGroup, set_name: str, name: str) -> int:
+    """How many slices could be missed, or raise a false alarm."""
+    scores = next(r.scores[set_name] for r in _scored(group) if set_name in r.scores)
+    brain = scores.slices_with_brain
+    return brain if name == "missed" else scores.slices - brain
+
+
+def _share(group: SeedGroup, set_name: str, name: str, count: Value) -> Value:
+    """Sensitivity or specificity by slice, from the count of wrong slices."""
+    if count.number is None:
+        return absent(count.note)
+    of = _slices(group, set_name, name)
+    if of == 0:
+        return absent("there is no such slice")
+    found = proportion(of - count.number, of)
+    low, high = 100 * found.low, 100 * found.high
+    return Value(
+        number=100 * found.share,
+        text=f"{100 * found.share:.1f}",
+        note=f"95 % interval {low:.1f}–{high:.1f} over slices (Clopper & Pearson)",
+        interval=(low, high),
+        below=f"{low:.0f}–{high:.0f}",
+    )
 
 
 def _cost(group: SeedGroup) -> dict[str, Value]:

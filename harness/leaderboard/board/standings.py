@@ -180,14 +180,14 @@ def _ranked(row: Row, standings: Standings) -> Row:
         if view is None or name not in view.names:
             continue
         standing = view.family.standings[view.names.index(name)]
-        values |= _standing_values(set_name, standing, row)
+        values |= _standing_values(set_name, standing)
         if view.compares:
             values[f"{set_name}_rank"] = _rank(standing, view)
             tiers[set_name] = ", ".join(map(str, standing.tiers))
     return replace(row, values=values, tiers=tiers)
 
 
-def _standing_values(set_name: str, standing: Standing, row: Row) -> dict[str, Value]:
+def _standing_values(set_name: str, standing: Standing) -> dict[str, Value]:
     mean, interval = 100 * standing.mean, standing.interval
     # Student's interval does not know that Dice ends at 0 and 100 %.
     bounds = (max(0, 100 * interval.low), min(100, 100 * interval.high)) if interval else None
@@ -198,8 +198,8 @@ def _standing_values(set_name: str, standing: Standing, row: Row) -> dict[str, V
             text=f"{mean:.2f}",
             note=f"95 % confidence interval {shown}",
             interval=bounds,
+            below=shown if bounds else "",
         ),
-        f"{set_name}_dice": replace(row.values[f"{set_name}_dice"], below=shown if bounds else ""),
     }
 
 

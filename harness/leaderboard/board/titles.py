@@ -23,3 +23,19 @@ STATUS_TITLES = {
 def backend_title(name: str) -> str:
     """What a reader calls a backend."""
     return registry.BACKEND_TITLES.get(name, name)
+
+
+# What a reader needs to know of a plan; docs/measuring.md has the details. A plan that is not named
+# here is shown by its key alone.
+PLAN_TITLES = {
+    "eager": "PyTorch without compilation, one operation after the other",
+    "compile": "PyTorch's compiler (torch.compile)",
+    "tf-function": "Keras on TensorFlow as one traced graph",
+    "predict": "Keras's own predict method",
+    "aot": "JAX, compiled ahead of the first call",
+    "onnxruntime": "the PyTorch network exported to ONNX, run by ONNX Runtime",
+    "openvino": "the PyTorch network run by OpenVINO in float32",
+    "openvino-bfloat16": "the PyTorch network run by OpenVINO in bfloat16; not the precision that "
+    "was scored",
+    "call": "a NumPy function",
+}

@@ -41,6 +41,14 @@ class Accuracy:
         """Those of the networks, by key, that have scores in the family."""
         return [n for n in networks if view is not None and self.name(n) in view.names]
 
+    def absent_text(self, needed: str) -> str:
+        """Why a claim about `needed` is not tested, and what was scored instead."""
+        scored = [row.title for row in self.rows if row.mean_dice is not None]
+        known = ", ".join(dict.fromkeys(scored))
+        if not known:
+            return f"This needs scores of {needed}; nothing on this board was scored."
+        return f"This needs scores of {needed} in one backend; scored were {known}."
+
     def sources(self, *networks: str) -> tuple[Row, ...]:
         """One row of each network."""
         found = {row.network: row for row in reversed(self.rows)}
@@ -74,7 +82,7 @@ def highest(data: Accuracy) -> Claim:
     view, name = data.view("normal"), data.name(PROPOSED)
     scored = data.scored(view, NINE)
     if view is None or PROPOSED not in scored or len(scored) < 2:
-        return untested(text, paper, "No other network was scored in the same backend.")
+        return untested(text, paper, data.absent_text("RFBSNet and another network"))
     names = {data.name(network): network for network in scored if network != PROPOSED}
     others = [other for other in view.names if other in names]
     verdicts = {other: view.family.verdict(name, other) for other in others}
@@ -105,7 +113,7 @@ def beats_real_time(data: Accuracy) -> Claim:
     paper = "p < 0.001, paired t over slices"
     view, name = data.view("normal"), data.name(PROPOSED)
     if view is None or len(data.scored(view, (PROPOSED, *REAL_TIME))) <= len(REAL_TIME):
-        return untested(text, paper, "Not all of the paper's networks were scored.")
+        return untested(text, paper, data.absent_text("all of the paper's real-time networks"))
     rivals = [data.name(network) for network in REAL_TIME]
     pairs = {rival: _pair(view, name, rival) for rival in rivals}
     verdicts = {rival: view.family.verdict(name, rival) for rival in rivals}
@@ -168,7 +176,7 @@ def _two(
     view = data.view(set_name)
     if view is None or len(data.scored(view, networks)) < 2:
         titles = " and ".join(sorted(data.name(network) for network in networks))
-        return untested(text, paper, f"{titles} were not both scored.")
+        return untested(text, paper, data.absent_text(titles))
     a, b = (data.name(network) for network in networks)
     verdict = view.family.verdict(a, b)
     pair = _pair(view, a, b)

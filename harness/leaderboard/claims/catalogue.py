@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from harness import registry
 from harness.leaderboard.board.boards import Board
+from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.standings import Standings
 from harness.leaderboard.claims import accuracy as claims_accuracy
 from harness.leaderboard.claims import speed as claims_speed
@@ -15,9 +17,7 @@ def claims(board: Board, standings: Standings) -> list[Claim]:
         return []
     nine = [row for row in board.rows if row.network in NINE]
     own = [row for row in nine if row.backend == standings.reference]
-    plan = next(((r.plan, r.precision) for r in own if r.network == PROPOSED and r.plan), None)
-    timed = [row for row in own if (row.plan, row.precision) == plan]
-    speed = claims_speed.Speed(board=board, rows=timed)
+    speed = claims_speed.Speed(board=board, rows=_timed(board, nine, standings.reference))
     accuracy = claims_accuracy.Accuracy(standings=standings, rows=own)
     return [
         claims_speed.fastest(speed),
@@ -29,3 +29,39 @@ def claims(board: Board, standings: Standings) -> list[Claim]:
         claims_speed.memory(speed),
         claims_speed.real_time(speed),
     ]
+
+
+def _timed(board: Board, nine: list[Row], reference: str) -> list[Row]:
+    """The rows of the backend and plan in which most networks were timed.
+
+    Of several, those of the `reference` backend, then those in the backend's default plan and of
+    float32. Speed depends on no score: the plan is found even if nothing was scored.
+    """
+    quantity = board.timed_quantity
+    if quantity is None:
+        return []
+    plans: dict[tuple[str, str, str], list[Row]] = {}
+    for row in nine:
+        if row.number(f"{quantity}_p50_ms") is not None:
+            plans.setdefault((row.backend, row.plan, row.precision), []).append(row)
+
+    def preference(key: tuple[str, str, str]) -> tuple[bool, int, bool, bool, int, str]:
+        backend, plan, precision = key
+        rows = plans[key]
+        default = any(e.default for row in rows for e in row.latencies(quantity).values())
+        own = any(row.network == PROPOSED for row in rows)
+        order = list(registry.BACKEND_TITLES)
+        position = order.index(backend) if backend in order else len(order)
+        return (
+            not (own and (not reference or backend == reference)),
+            -len(rows),
+            precision != "float32",
+            not default,
+            position,
+            plan,
+        )
+
+    if not plans:
+        return []
+    chosen = min(plans, key=preference)
+    return [row for row in nine if (row.backend, row.plan, row.precision) == chosen]

@@ -35,13 +35,28 @@ def headline(board: Board, standings: Standings) -> Headline:
     return Headline(answer=answer, support=tuple(support), warnings=warnings(board))
 
 
+def chosen_row(board: Board) -> Row | None:
+    """The row that the headline is about; None if nothing was scored or timed."""
+    scored = [row for row in board.rows if row.mean_dice is not None]
+    ranked = [row for row in scored if row.trained] or scored
+    quantity = board.timed_quantity
+    if ranked:
+        return _chosen(ranked, quantity)
+    timed = [row for row in board.rows if _latency(row, quantity) < inf]
+    return _fastest(timed, quantity) if timed else None
+
+
+def _chosen(ranked: Sequence[Row], quantity: Quantity | None) -> Row:
+    """The fastest of the rows near the best Dice."""
+    top = max(row.mean_dice or 0 for row in ranked)
+    return _fastest([r for r in ranked if top - (r.mean_dice or 0) <= NEAR_POINTS], quantity)
+
+
 def _of_scores(board: Board, ranked: Sequence[Row], standings: Standings) -> list[str]:
     """Answer and support when networks were scored: the fastest of those near the best Dice."""
     quantity = board.timed_quantity
     best = max(ranked, key=lambda row: (row.mean_dice or 0, -_latency(row, quantity)))
-    top = best.mean_dice or 0
-    near = [row for row in ranked if top - (row.mean_dice or 0) <= NEAR_POINTS]
-    chosen = _fastest(near, quantity)
+    chosen = _chosen(ranked, quantity)
     answer = f"{_name(chosen)} finds the fetal brain with {chosen.dice_text}"
     if _latency(chosen, quantity) < inf:
         answer += f", in {_time(chosen, quantity)} per slice"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from harness.leaderboard.board.boards import Board
-from harness.leaderboard.board.columns import Column
+from harness.leaderboard.board.columns import WEIGHTS_MIB, Column
 from harness.leaderboard.board.races import samples
 from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.timings import Quantity
@@ -22,7 +22,6 @@ REAL_TIME_MS = 5.0
 CLEAR_RATIO = 1.2
 # Two orders of speed are called the same, or the reverse, if |τ| (Kendall) reaches this.
 CLEAR_TAU = 0.5
-WEIGHTS_MIB = "parameters_mib"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +36,18 @@ class Speed:
         """What the paper timed, the network alone; end to end if only that was measured."""
         alone = any(row.number("forward_p50_ms") is not None for row in self.rows)
         return "forward" if alone else "end_to_end"
+
+    @property
+    def timed_text(self) -> str:
+        """What was timed, for a claim that needs more."""
+        key = f"{self.quantity}_p50_ms"
+        known = sum(row.number(key) is not None for row in self.rows)
+        batches = sorted({b for row in self.rows for b in row.latencies(self.quantity)})
+        if not known:
+            return "none of the paper's networks was timed"
+        noun = "network was" if known == 1 else "networks were"
+        sizes = ", ".join(map(str, batches))
+        return f"{known} {noun} timed, at batch size {sizes} ({self.where})"
 
     @property
     def where(self) -> str:
@@ -58,7 +69,11 @@ def fastest(data: Speed) -> Claim:
     own = next((pair for pair in known if pair[1].network == PROPOSED), None)
     rival = next((pair for pair in known if pair[1].network != PROPOSED), None)
     if own is None or rival is None:
-        return untested(text, paper, "This needs two networks timed in the same plan.")
+        return untested(
+            text,
+            paper,
+            f"This needs RFBSNet and another network timed in the same plan; {data.timed_text}.",
+        )
     outcome, why = _race(own, rival, data.quantity)
     return Claim(
         text=text,
@@ -111,7 +126,8 @@ def reversal(data: Speed) -> Claim:
     medians = [_medians(row, data.quantity) for row in rows]
     shared = sorted(set.intersection(*(set(found) for found in medians))) if medians else []
     if len(rows) < 3 or len(shared) < 2 or shared[0] != 1:
-        why = "This needs three networks timed at batch size 1 and at a larger one."
+        needed = "This needs three networks timed at batch size 1 and at a larger one"
+        why = f"{needed}; {data.timed_text}."
         return untested(text, paper, why)
     last = shared[-1]
     small, large = (np.array([found[batch] for found in medians]) for batch in (1, last))
@@ -156,7 +172,11 @@ def memory(data: Speed) -> Claim:
     ]
     known.sort(key=lambda pair: (-pair[0], pair[1].id))
     if column is None or not set(HEAVY) <= {row.network for _, row in known}:
-        return untested(text, paper, "The memory of U-Net and SegNet was not measured.")
+        return untested(
+            text,
+            paper,
+            "The peak memory of U-Net and SegNet was not measured; weights are a part of it.",
+        )
     if len(known) <= len(HEAVY):
         return untested(text, paper, "The memory of no other network was measured.")
     first, (next_mib, next_row) = known[: len(HEAVY)], known[len(HEAVY)]
@@ -196,7 +216,7 @@ def real_time(data: Speed) -> Claim:
     p90 = row.number("end_to_end_p90_ms") if row else None
     median = row.number("end_to_end_p50_ms") if row else None
     if row is None or p90 is None or median is None:
-        return untested(text, paper, "Its end-to-end latency was not measured.")
+        return untested(text, paper, f"Its end-to-end latency was not measured; {data.timed_text}.")
     # p90 is an upper bound: if it is above the limit and the median below, the question stays open.
     outcome: ClaimOutcome = "holds" if p90 <= REAL_TIME_MS else "undecided"
     if median > REAL_TIME_MS:

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harness.data.phantom.presets import LEAST_LEVELS
 from harness.leaderboard.board.boards import Board
 from harness.leaderboard.board.seed_groups import SeedGroup
 from harness.leaderboard.board.titles import backend_title
@@ -30,6 +29,8 @@ from harness.leaderboard.figures.svg import NETWORK, style
 STRENGTH = "strength_"
 # Where a slice lies in the brain is recorded as a strength too, but is not a degradation.
 PLACE = "strength_edge"
+# Two points make a line whatever lies between them.
+LEAST_LEVELS = 3
 
 
 class SweptQuantity(NamedTuple):

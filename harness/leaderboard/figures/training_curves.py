@@ -68,7 +68,9 @@ def _curves(board: Board, found: dict[str, StoredRecord], panel: Panel) -> Figur
             history = stored.history()
             epochs, values = history["epoch"], panel.scale * history[panel.column]
             gid = f"{NETWORK}{network}/line"
-            axes.plot(epochs, values, color=hues[network], linewidth=1.4, gid=gid)
+            # A line of one epoch has no length: a dot shows it.
+            mark = "o" if len(history) == 1 else ""
+            axes.plot(epochs, values, color=hues[network], linewidth=1.4, gid=gid, marker=mark)
             end = float(epochs.iloc[-1]), float(values.iloc[-1])
             ends.append(LineEnd(*end, network, stored.record.title))
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))

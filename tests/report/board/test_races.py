@@ -9,7 +9,7 @@ from harness.leaderboard import page as leaderboard
 from harness.leaderboard.board.races import races
 from harness.leaderboard.claims.catalogue import claims
 from harness.leaderboard.claims.headline import headline
-from harness.leaderboard.claims.scanner import candidates
+from harness.leaderboard.claims.scanner import scanner
 from harness.leaderboard.figures.latency_dice import latency_versus_dice
 from tests.report import factory
 from tests.report.factory import Cell
@@ -34,7 +34,7 @@ def test_a_rejected_latency_is_a_status_and_no_number(tmp_path: Path) -> None:
     assert "fastest is Fast-SCNN" not in str(headline(board, standings))
     assert all("Fast-SCNN" not in drawing.svg for drawing in latency_versus_dice(board))
     assert races(board) == []
-    why = {item.network: item.why for item in candidates(board)}
+    why = {item.network: item.why for item in scanner(board).candidates}
     assert "unknown" in why["fast_scnn"]
     data = json.loads(leaderboard.render(results, figures=False)["leaderboard.json"])
     found = {row["network"]: row["end_to_end_p50_ms"] for row in data["rows"]}
