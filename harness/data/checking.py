@@ -20,10 +20,7 @@ from harness.errors import DataError
 
 @dataclass(frozen=True, kw_only=True)
 class CheckOptions:
-    """What the command line says about a check.
-
-    `window` is that of a protocol; with it, what it leaves out is added to the rows.
-    """
+    """What the command line says about a check; with a protocol's `window`, what it leaves out."""
 
     form: str = "auto"
     largest_excluded_share: float = 0.2

@@ -64,7 +64,7 @@ def assign_sets(cases: Sequence[Case], wish: Split) -> tuple[dict[str, str], dic
     if not wish.is_given:
         raise UsageError(suggestion(cases))
     if wish.ratio:
-        return by_ratio(cases, wish)
+        return by_ratio(cases, ratio=wish.ratio, by=wish.by, seed=wish.seed)
     assigned = read_split(wish.table) if wish.table else parse_split(wish.texts)
     sets: dict[str, str] = {}
     for name, set_name in assigned.items():
