@@ -81,7 +81,7 @@ def test_the_index_of_cpu_builds_is_a_choice() -> None:
 def test_containers_run_commands_of_the_makefile(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    called = [*re.findall(r"\bmake (?:-C \S+ )?([a-z-]+)", text.replace("git make", ""))]
+    called = [*re.findall(r"\bmake (?:-C \S+ )?([a-z-]+)", text)]
     called += re.findall(r'"make", "([a-z-]+)"', text)
     assert {"install", "reproduce"} == set(called) <= targets
     assert re.search(r"make install GPU=(\$GPU|\{\{ GPU \}\})", text)

@@ -106,15 +106,15 @@ def test_the_table_is_written_and_removed_by_the_environment_that_uses_it(
 def test_a_worker_starts_with_its_own_interpreter(
     same: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from harness.checks.workers import Probe
+    from harness.checks.clients import WorkerClient
 
     monkeypatch.setenv(interpreters.VARIABLE, f"torch={same}")
-    probe = Probe("torch", tmp_path, 1)
+    client = WorkerClient("torch", tmp_path, 1)
     try:
         # Its answer first: before it, the process may still be the fork of this one.
-        assert probe.ask("trains") is True
-        words = Path(f"/proc/{probe._process.pid}/cmdline").read_text().split("\0")
+        assert client.ask("trains") is True
+        words = Path(f"/proc/{client._process.pid}/cmdline").read_text().split("\0")
         assert words[0] == str(same / "bin/python")
     finally:
-        probe.close()
+        client.close()
     assert Path(words[0]).parent != Path(sysconfig.get_path("scripts"))

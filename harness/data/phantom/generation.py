@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from harness import cores
 from harness.data.catalogue import Dataset
 from harness.data.description import DatasetMeta
 from harness.data.orientation import orientation_name
@@ -22,7 +23,6 @@ from harness.data.phantom.presets import LEAST_LEVELS, Preset, spread
 from harness.data.phantom.scene import Scene
 from harness.data.writer import DatasetWriter, Stack
 from harness.errors import UsageError
-from harness.measuring.machine import cores
 
 LICENCE = "CC0-1.0 (computed; shows nobody)"
 # With label maps every third subject has a computed brain all the same: an atlas of a few ages
@@ -232,7 +232,7 @@ def make_phantom(
 
 
 def _compute(jobs: list[StackJob], processes: int | None) -> Iterator[Stack]:
-    processes = processes or cores()
+    processes = processes or cores.count()
     if processes == 1 or len(jobs) == 1:
         yield from map(make_stack, jobs)
         return
