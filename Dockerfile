@@ -11,7 +11,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ git make \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 bench
-USER bench
+USER 1000
 WORKDIR /home/bench/fetalbench
 COPY --chown=bench:bench . .
 RUN make install GPU=$GPU TORCH_INDEX=$TORCH_INDEX

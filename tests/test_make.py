@@ -90,7 +90,7 @@ def test_containers_run_commands_of_the_makefile(file: str) -> None:
 
 def test_the_docker_image_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    user = lines.index("USER bench")
+    user = lines.index("USER 1000")
     assert user < next(i for i, line in enumerate(lines) if line.startswith("RUN make install"))
     assert "USER root" not in lines
 
