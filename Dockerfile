@@ -5,13 +5,13 @@ FROM python:3.11-slim-bookworm
 ARG GPU=0
 # Unset for the plain index, see the README.
 ARG TORCH_INDEX=
-# make and git (records name the commit); a C++ compiler for torch.compile.
+# git since records name the commit; a C++ compiler for torch.compile.
 # hadolint ignore=DL3008
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ git make \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --create-home --uid 1000 bench
-USER bench
+USER 1000
 WORKDIR /home/bench/fetalbench
 COPY --chown=bench:bench . .
 RUN make install GPU=$GPU TORCH_INDEX=$TORCH_INDEX

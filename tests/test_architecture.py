@@ -80,6 +80,7 @@ def test_the_middle_ground_imports_neither_harness_nor_framework(module: str) ->
 BASE = {
     "errors": set[str](),
     "cores": {"errors"},
+    # What is installed is asked of the interpreter that a backend's workers run with.
     "registry": {"errors", "jobs.interpreters"},
     "protocol": {"errors", "registry", "data.augmentation_levels"},
 }

@@ -81,7 +81,7 @@ def test_the_index_of_cpu_builds_is_a_choice() -> None:
 def test_containers_run_commands_of_the_makefile(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8")
     targets = set(re.findall(r"^([a-z-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    called = [*re.findall(r"\bmake (?:-C \S+ )?([a-z-]+)", text.replace("git make", ""))]
+    called = [*re.findall(r"\bmake (?:-C \S+ )?([a-z-]+)", text)]
     called += re.findall(r'"make", "([a-z-]+)"', text)
     assert {"install", "reproduce"} == set(called) <= targets
     assert re.search(r"make install GPU=(\$GPU|\{\{ GPU \}\})", text)
@@ -90,7 +90,7 @@ def test_containers_run_commands_of_the_makefile(file: str) -> None:
 
 def test_the_docker_image_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
-    user = lines.index("USER bench")
+    user = lines.index("USER 1000")
     assert user < next(i for i, line in enumerate(lines) if line.startswith("RUN make install"))
     assert "USER root" not in lines
 
