@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from harness.data.cases import Case
 from harness.errors import UsageError
-
-if TYPE_CHECKING:
-    from harness.data.splitting import Split
 
 # What two, three and four numbers of a ratio mean.
 SETS_OF = {
@@ -21,26 +17,26 @@ SETS_OF = {
 }
 
 
-def by_ratio(cases: Sequence[Case], wish: Split) -> tuple[dict[str, str], dict[str, object]]:
+def by_ratio(
+    cases: Sequence[Case], ratio: str, seed: int
+) -> tuple[dict[str, str], dict[str, object]]:
     """Set of each stack by name, and the split as `dataset.json` records it.
 
     A subject's stacks stay together. Raises `UsageError` for a ratio that is none or asks for more
     sets than there are subjects.
     """
-    if wish.by != "subject":
-        raise UsageError("--split-ratio divides subjects; leave --split-by stack out.")
-    shares = parse_ratio(wish.ratio)
+    shares = parse_ratio(ratio)
     ages: dict[str, list[float]] = {}
     for case in cases:
         known = ages.setdefault(case.subject, [])
         if case.gestational_age_weeks is not None:
             known.append(case.gestational_age_weeks)
     counts = _counts(shares, len(ages))
-    order = _by_age({name: float(np.mean(a)) if a else None for name, a in ages.items()}, wish.seed)
-    assigned = dict(zip(order, _interleaved(counts, wish.seed), strict=True))
+    order = _by_age({name: float(np.mean(a)) if a else None for name, a in ages.items()}, seed)
+    assigned = dict(zip(order, _interleaved(counts, seed), strict=True))
     sets = {case.stack: assigned[case.subject] for case in cases}
     stratified = any(ages.values())
-    record: dict[str, object] = {"by": "subject", "ratio": shares, "seed": wish.seed}
+    record: dict[str, object] = {"by": "subject", "ratio": shares, "seed": seed}
     record |= {"stratified_by_gestational_age": stratified}
     return sets, record | {"sets": dict(sorted(assigned.items()))}
 
