@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.data.catalogue import array_path
 from harness.data.description import DatasetMeta
 from harness.data.fitting import FitMode, step_of, visible
+from harness.data.naming import array_path
 from harness.errors import DataError
 
 
