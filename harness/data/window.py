@@ -120,6 +120,9 @@ def _stacks(folder: Path) -> Iterator[dict[str, Any]]:
         table = file.read(columns=columns).to_pylist()
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / 'slices.parquet'}: cannot be read ({error}).") from None
+    missing = [name for name in columns if table and name not in table[0]]
+    if missing:
+        raise DataError(f"{folder / 'slices.parquet'}: lacks {', '.join(missing)}.")
     seen: set[str] = set()
     for row in table:
         if row["stack"] not in seen:
