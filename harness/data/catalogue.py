@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from harness.data.description import DatasetMeta, read_meta
-from harness.data.naming import file_name, name_fault
+from harness.data.naming import array_path, name_fault
 from harness.errors import DataError
 
 SETS = ("train", "val", "normal", "challenging")
@@ -136,11 +136,6 @@ def _verify(dataset: Dataset) -> None:
             f"{dataset.folder}: its content does not match the hash in dataset.json; "
             "it was changed after it was written, make it anew."
         )
-
-
-def array_path(stack: str, what: str) -> Path:
-    """Where a stack's `images` or `masks` lie below the data set's folder."""
-    return Path("stacks", f"{file_name(stack)}.{what}.npy")
 
 
 def sort_slices(table: pd.DataFrame) -> pd.DataFrame:

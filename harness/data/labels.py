@@ -109,7 +109,7 @@ def _without_dust(values: NDArray[np.float32]) -> NDArray[np.float32]:
 def _scale(values: NDArray[np.float32]) -> float | None:
     """The one value beside 0 of a mask in other clothes: 255, or what a scaling made of 1."""
     top = float(values.max())
-    if top <= 1 or (top == round(top) and top <= _LARGEST_LABEL):
+    if not np.isfinite(top) or top <= 1 or (top == round(top) and top <= _LARGEST_LABEL):
         return None
     near = (np.abs(values) <= _DUST * top) | (np.abs(values - top) <= _DUST * top)
     return top if near.all() else None

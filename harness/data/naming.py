@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import unicodedata
+from pathlib import Path
 from urllib.parse import quote
 
 LONGEST = 128
@@ -47,6 +48,11 @@ def file_name(name: str) -> str:
     if len(quoted) > _LONGEST_FILE:
         quoted = f"{quoted[:_LONGEST_FILE]}-{_digest(name)}"
     return quoted
+
+
+def array_path(stack: str, what: str) -> Path:
+    """Where a stack's `images` or `masks` lie below the data set's folder."""
+    return Path("stacks", f"{file_name(stack)}.{what}.npy")
 
 
 def short_name(text: str) -> str:

@@ -18,15 +18,13 @@ SETS_OF = {
 
 
 def by_ratio(
-    cases: Sequence[Case], *, ratio: str, by: str, seed: int
+    cases: Sequence[Case], ratio: str, seed: int
 ) -> tuple[dict[str, str], dict[str, object]]:
     """Set of each stack by name, and the split as `dataset.json` records it.
 
     A subject's stacks stay together. Raises `UsageError` for a ratio that is none or asks for more
     sets than there are subjects.
     """
-    if by != "subject":
-        raise UsageError("--split-ratio divides subjects; leave --split-by stack out.")
     shares = parse_ratio(ratio)
     ages: dict[str, list[float]] = {}
     for case in cases:

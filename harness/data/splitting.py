@@ -63,8 +63,10 @@ def assign_sets(cases: Sequence[Case], wish: Split) -> tuple[dict[str, str], dic
         return given, {"by": "given"}
     if not wish.is_given:
         raise UsageError(suggestion(cases))
+    if wish.ratio and wish.by != "subject":
+        raise UsageError("--split-ratio divides subjects; leave --split-by stack out.")
     if wish.ratio:
-        return by_ratio(cases, ratio=wish.ratio, by=wish.by, seed=wish.seed)
+        return by_ratio(cases, wish.ratio, wish.seed)
     assigned = read_split(wish.table) if wish.table else parse_split(wish.texts)
     sets: dict[str, str] = {}
     for name, set_name in assigned.items():

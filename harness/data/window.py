@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from harness.data.catalogue import array_path
 from harness.data.description import DatasetMeta
 from harness.data.fitting import FitMode, step_of, visible
+from harness.data.naming import array_path
 from harness.errors import DataError
 
 
@@ -115,9 +115,14 @@ def _stacks(folder: Path) -> Iterator[dict[str, Any]]:
     """One row of each stack, without the cost of a table of all."""
     columns = ["stack", "height", "width", "spacing_y_mm", "spacing_x_mm"]
     try:
-        table = pq.read_table(folder / "slices.parquet", columns=columns).to_pylist()
+        # `read_table` would import pandas, half a second of every `plan`.
+        file = pq.ParquetFile(folder / "slices.parquet")
+        table = file.read(columns=columns).to_pylist()
     except (OSError, ValueError) as error:
         raise DataError(f"{folder / 'slices.parquet'}: cannot be read ({error}).") from None
+    missing = [name for name in columns if table and name not in table[0]]
+    if missing:
+        raise DataError(f"{folder / 'slices.parquet'}: lacks {', '.join(missing)}.")
     seen: set[str] = set()
     for row in table:
         if row["stack"] not in seen:

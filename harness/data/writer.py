@@ -21,13 +21,12 @@ from harness.data.catalogue import (
     SETS,
     Dataset,
     array_digest,
-    array_path,
     content_hash,
     open_dataset,
     sort_slices,
 )
 from harness.data.description import DatasetMeta, SetCounts
-from harness.data.naming import name_fault
+from harness.data.naming import array_path, name_fault
 from harness.errors import DataError
 
 

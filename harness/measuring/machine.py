@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
@@ -45,8 +46,15 @@ def _driver_title() -> str | None:
 
 
 def slug(text: str) -> str:
-    """`text` as a name for a folder: lower-case letters, digits and single hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:48] or "unknown"
+    """`text` as a name for a folder: lower-case letters, digits and single hyphens.
+
+    One that is cut or has lost letters ends in a digest: two machines keep two names.
+    """
+    name = re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")
+    if name and len(name) <= 48 and text.isascii():
+        return name
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return f"{name[:39]}-{digest}" if name else "unknown"
 
 
 def hardware_name(processor_name: str, core_count: int, gpu: str | None) -> str:

@@ -166,3 +166,21 @@ def test_ignored_labels_may_be_named_in_any_form(tmp_path: Path) -> None:
     options = ImportOptions(split=("a=train", "b=normal"), labels=parse_labels("", "", "9"))
     dataset = import_dataset(tmp_path / "raw", tmp_path / "set", options)
     assert list(dataset.rows("train")["slice"]) == [1, 2, 3]
+
+
+def test_arrays_have_labels_too(tmp_path: Path) -> None:
+    values = np.zeros((4, 16, 16), np.uint8)
+    values[0, 2:9, 2:9], values[1, 3:9, 3:9], values[2, :4], values[3, 5:8] = 3, 4, 9, 3
+    (tmp_path / "raw").mkdir()
+    for name in ("train", "test_normal"):
+        np.save(
+            tmp_path / f"raw/X_{name}.npy", np.random.default_rng(len(name)).random((4, 16, 16))
+        )
+        np.save(tmp_path / f"raw/y_{name}.npy", values)
+    options = ImportOptions(labels=parse_labels("3,4", "", "9"))
+    dataset = import_dataset(tmp_path / "raw", tmp_path / "set", options)
+    rows = dataset.rows("normal")
+    assert list(rows["slice"]) == [0, 1, 3]
+    assert list(rows["brain_pixels"]) == [49, 36, 48]
+    with pytest.raises(DataError, match="--brain-labels"):
+        import_dataset(tmp_path / "raw", tmp_path / "other", ImportOptions())

@@ -424,3 +424,10 @@ def test_only_winograd_explains_more_than_products():
     assert gates.faster_than_the_device(10**9, 1, 1.0, 0.5e12) is None
     assert gates.faster_than_products(10**9, 1, 1.0, 0.4e12) is None
     assert "not done" in (gates.faster_than_the_device(10**9, 1, 1.0, 0.4e12) or "")
+
+
+def test_names_that_are_cut_or_have_lost_letters_tell_machines_apart():
+    long = "Prozessor mit einem sehr langen Namen der Reihe Nummer "
+    names = [long + "1", long + "2", "Kärn 1", "Körn 1"]
+    assert len({machine.hardware_name(name, 2, None) for name in names}) == 4
+    assert all(len(machine.slug(name)) <= 48 for name in names)

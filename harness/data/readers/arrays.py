@@ -55,7 +55,7 @@ class ArrayCase(Case):
     taken: NDArray[np.int64]
 
     def load(self, set_name: str) -> Stack:
-        """Read the slices. Raises `DataError` on NaN, constant images and masks not of 0 and 1."""
+        """Read the slices. Raises `DataError` on NaN, constant images and unknown labels."""
         assert self.mask is not None
         images = np.asarray(_open(self.image)[self.taken], dtype=np.float32)
         masks = _open(self.mask)[self.taken]
@@ -69,10 +69,7 @@ class ArrayCase(Case):
                 f"{self.image}: every pixel of {self.subject} is {images.flat[0]:g}; export it "
                 "anew."
             )
-        if not ((masks == 0) | (masks == 1)).all():
-            raise DataError(
-                f"{self.mask}: {self.subject} is no binary mask; save brain as 1 and the rest as 0."
-            )
+        masks, taken, warning = self._brain(masks)
         return Stack(
             name=self.stack,
             subject=self.subject,
@@ -85,7 +82,22 @@ class ArrayCase(Case):
             affine=np.eye(4),
             orientation="oblique",
             source=self.source,
+            taken=taken,
+            warnings=(f"{self.mask.name}: {warning}",) if warning else (),
         )
+
+    def _brain(self, values: NDArray[Any]) -> tuple[NDArray[np.uint8], tuple[int, ...] | None, str]:
+        """Masks of 0/1, the slices that count where not all do, and a warning."""
+        assert self.mask is not None
+        try:
+            brain, ignored, warning = self.labels.split(values.astype(np.float32), self.mask)
+        except DataError as error:
+            said = str(error).replace(f"{self.mask}: ", f"{self.mask}: {self.subject} ", 1)
+            raise DataError(said) from None
+        taken = np.flatnonzero(~ignored.any(axis=(1, 2)))
+        if not len(taken):
+            raise DataError(f"{self.mask}: {self.subject} has no slice that was annotated.")
+        return brain, tuple(taken.tolist()) if len(taken) < len(brain) else None, warning
 
 
 def find_cases(source: Path) -> list[Case]:
