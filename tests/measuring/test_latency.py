@@ -113,7 +113,7 @@ def test_missing_synchronisation_is_caught(images):
         (fakes.Remembering, "end_to_end", "remembers answers"),
         (fakes.Wrong, "forward", "other masks"),
         (fakes.Wrong, "end_to_end", "other masks"),
-        (fakes.Lazy, "end_to_end", "no uint8 mask"),
+        (fakes.Lazy, "end_to_end", "not a uint8 mask"),
     ],
 )
 def test_planted_faults_are_caught(images, kind, quantity, reason):
