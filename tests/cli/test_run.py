@@ -12,10 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from backends.weights import digest, read_arrays
 from harness.data.catalogue import Dataset
-from harness.records.store import StoredRecord, load_records
+from harness.measuring.machine import machine
+from harness.protocol import load_protocol
+from harness.records.schema import CellKey
+from harness.records.store import CHECKPOINT, StoredRecord, load_records, work_folder
 from tests.conftest import ROOT, Fetalbench
 
 PROTOCOL = """
@@ -155,6 +159,36 @@ def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path
     assert 0 < training.resumed_from_epoch < 15
     assert training.epochs == 15
     assert not list(checkpoint.rglob("checkpoint.safetensors"))
+
+
+def test_a_run_interrupted_before_the_rooms_starts_its_training_again_and_says_so(
+    fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
+) -> None:
+    """Leftovers of another code: a checkpoint whose identity was one string, a job of its words."""
+    path = protocol(tmp_path, epochs=1)
+    key = CellKey(
+        network="rfbsnet",
+        backend="torch",
+        dataset=disc_data.meta.name,
+        dataset_hash=disc_data.meta.hash,
+        protocol="short",
+        protocol_hash=load_protocol(str(path)).hash,
+        seed=0,
+    )
+    work = work_folder(tmp_path / "results", machine().name, key)
+    work.mkdir(parents=True)
+    state = {"identity": '[{"network": "rfbsnet"}, "cpu", 0, ["0.1"]]', "epoch": 1}
+    content = save({"best/x": np.zeros(1, np.float32)}, metadata={"state": json.dumps(state)})
+    (work / CHECKPOINT).write_bytes(content)
+    (work / "job.1.json").write_text('{"cells": [], "plan": "", "threads": 0}')
+    words = ("run", "--data", disc_data.folder, "--protocol", path)
+    done = fetalbench(*words, "--networks", "rfbsnet", "--backends", "torch")
+    assert done.returncode == 0, done.stderr
+    line = "the checkpoint was written by an older version of fetalbench: training starts from the"
+    assert f"rfbsnet × torch: {line} beginning" in done.stderr
+    record = records(tmp_path)["rfbsnet"].record
+    assert record.training is not None
+    assert record.training.resumed_from_epoch == 0
 
 
 def test_a_cell_that_takes_too_long_is_a_timeout_and_the_rest_goes_on(

@@ -49,7 +49,7 @@ HE_NORMAL = {"unet": _blocks(4), "rfbsnet": {f"deep.{kernel}" for kernel in _blo
 )
 def test_the_blocks_of_the_u_nets_start_he_normal_and_nothing_else(name: str) -> None:
     specs = load("torch").network(name).weight_specs()
-    # One value of each tells which rule drew it; tests/unit/test_weights.py has their spreads.
+    # One value of each tells which rule drew it; tests/contract/test_weights.py has their spreads.
     kernels = [replace(spec, shape=(1, 1)) for spec in specs if spec.name.endswith(".kernel")]
     plain = initial_values(kernels, 0)
     drawn = initial_values(kernels, 0, registry.network(name).card.he_normal)

@@ -32,8 +32,8 @@ def _home(monkeypatch: pytest.MonkeyPatch) -> None:
             "cannot open …/w.safetensors (denied)",
         ),
         (
-            f'File "{Path(__file__).parents[2]}/harness/cell.py"',
-            'File "fetalbench/harness/cell.py"',
+            f'File "{Path(__file__).parents[2]}/harness/worker/cells.py"',
+            'File "fetalbench/harness/worker/cells.py"',
         ),
         (f"{sysconfig.get_path('purelib')}/torch/nn.py:3", "site-packages/torch/nn.py:3"),
         ("took 3 images/s, 1/2 of n/a", "took 3 images/s, 1/2 of n/a"),

@@ -21,7 +21,7 @@ from harness.statistics.pairs import Terms, compare_pairs
 from harness.statistics.proportions import proportion, subjects_to_exclude, unseen_share
 from harness.statistics.robustness import across_metrics, paired_dots
 from tests.oracles import oracle
-from tests.unit.test_statistics_compare import slice_table
+from tests.statistics.test_compare import slice_table
 
 
 def test_exact_intervals_equal_scipys() -> None:
