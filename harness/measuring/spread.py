@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from scipy.stats import binom
 
 from backends.contract import Array
 
@@ -29,6 +28,9 @@ def median_bounds(values: Array) -> tuple[float, float]:
 @cache
 def _skipped(count: int) -> int | None:
     """How many values may be left out at either end; None if even all are too few."""
+    # More than a second to import, which `plan` has no use for.
+    from scipy.stats import binom
+
     # The median lies below the smallest of the kept ones with probability P(B ≤ skipped).
     outside = int(binom.ppf((1 - CONFIDENCE) / 2, count, 0.5))
     while outside >= 0 and binom.cdf(outside, count, 0.5) > (1 - CONFIDENCE) / 2:
