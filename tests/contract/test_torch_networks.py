@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from backends.contract import Runtime
-from backends.errors import Unsupported
+from backends.errors import NoDevice, Unsupported
 from backends.torch_backend import TorchBackend
 from backends.weights import initial_values
 from harness import registry
@@ -79,5 +79,5 @@ def test_compiled_plan_compiles_once() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
 def test_a_gpu_that_is_not_there_is_unsupported() -> None:
-    with pytest.raises(Unsupported, match="no CUDA device"):
+    with pytest.raises(NoDevice, match="sees no cuda device"):
         TorchBackend(Runtime(device="cuda"))
