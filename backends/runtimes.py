@@ -6,6 +6,8 @@ are NumPy arrays; TensorRT reads and writes the memory of a GPU, given by addres
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +16,12 @@ from typing import Any
 from backends.contract import Array
 from backends.errors import Unsupported
 from backends.plans import RUNTIMES
+
+# Both runtimes report their use when they are imported: ONNX Runtime looks up a host and keeps a
+# device id below the home folder, OpenVINO the same by a package of its own, which it does without
+# if it cannot be imported. Nothing leaves the machine, so both are off before either is imported.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
 
 Run = Callable[[Array], Array]
 

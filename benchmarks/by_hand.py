@@ -17,8 +17,6 @@ from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
-import onnxruntime
-import openvino
 import torch
 
 from backends.contract import Array, Runtime
@@ -46,6 +44,9 @@ def eager(module: torch.nn.Module, images: Array, model: bytes, threads: int) ->
 
 def onnx_runtime(module: torch.nn.Module, images: Array, model: bytes, threads: int) -> Callable:  # noqa: ARG001
     """ONNX Runtime's own example, with the number of threads."""
+    # Not at the top: `backends.runtimes` first switches off what the runtimes report.
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
@@ -73,6 +74,8 @@ def open_vino(
     precision: str = "f32",
 ) -> Callable:
     """OpenVINO's own example: read, fix the shape, compile for latency, infer."""
+    import openvino
+
     channels_first = np.ascontiguousarray(images.transpose(0, 3, 1, 2))
     core = openvino.Core()
     network = core.read_model(model)

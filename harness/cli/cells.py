@@ -16,7 +16,7 @@ from harness.cli.options import print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
 from harness.data.description import DatasetMeta
-from harness.data.window import require_fit
+from harness.data.visibility import require_fit
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs.environment import DeviceChoice
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings

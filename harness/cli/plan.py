@@ -33,7 +33,7 @@ def plan(
 ) -> None:
     """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
     from harness.data.description import read_meta
-    from harness.data.window import require_fit
+    from harness.data.visibility import require_fit
     from harness.jobs.environment import planned_device
     from harness.jobs.job import Job
     from harness.measuring.machine import machine

@@ -13,7 +13,7 @@ from harness.data.importing import told
 from harness.data.labels import Labels
 from harness.data.leaks import LeakSearch, check_leakage
 from harness.data.readers import detect_form, find_cases
-from harness.data.window import Window, fault_of, outside_share, outside_shares
+from harness.data.visibility import Window, fault_of, outside_share, outside_shares
 from harness.data.writer import Stack
 from harness.errors import DataError
 

@@ -14,7 +14,7 @@ from harness.data.checking import CheckOptions, check_folder
 from harness.data.description import DatasetMeta
 from harness.data.fitting import fit, fit_masks, step_of, unfit, visible
 from harness.data.preparation import prepare
-from harness.data.window import outside_share, outside_shares, require_fit
+from harness.data.visibility import outside_share, outside_shares, require_fit
 from harness.data.writer import DatasetWriter, Stack
 from harness.errors import DataError, UsageError
 from harness.protocol import Input, Protocol, load_protocol, parse_protocol
