@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from harness.errors import UsageError
+from harness.errors import EXIT_DATA, UsageError
 from harness.jobs.environment import DeviceChoice
 
 Data = Annotated[Path, typer.Option("--data", help="Prepared data set folder.")]
@@ -41,6 +42,14 @@ def numbers(text: str, option: str) -> list[int]:
     if not all(item.isdecimal() for item in names(text)):
         raise UsageError(f"{option} {text!r}: expected whole numbers such as 0,1,2.")
     return [int(item) for item in names(text)]
+
+
+def leave_if_unsound(sentences: Sequence[str]) -> None:
+    """Print what was left out and leave with the exit code of data; do nothing without any."""
+    for sentence in sentences:
+        typer.echo(f"fetalbench: left out: {sentence}", err=True)
+    if sentences:
+        raise typer.Exit(EXIT_DATA)
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str = "") -> None:

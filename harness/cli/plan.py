@@ -15,6 +15,7 @@ from harness.cli.options import (
     ProtocolName,
     Results,
     Seeds,
+    leave_if_unsound,
     names,
     numbers,
     print_rows,
@@ -31,7 +32,10 @@ def plan(
     device: Device = "auto",
     as_json: AsJson = False,
 ) -> None:
-    """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
+    """List the cells of a protocol: done, to do, failed, not implemented, not installed.
+
+    Exit codes: 0, 2 usage, 3 data, also if a record that stands there is not what it says.
+    """
     from harness.data.description import read_meta
     from harness.data.visibility import require_fit
     from harness.jobs.environment import planned_device
@@ -61,3 +65,4 @@ def plan(
         seeds=numbers(seeds, "--seeds"),
     )
     print_rows([cell.row() for cell in cells], as_json=as_json)
+    leave_if_unsound([cell.reason for cell in cells if cell.unsound])

@@ -27,7 +27,7 @@ from harness.jobs.recording import make_record
 from harness.measuring import entries
 from harness.measuring.profiles import profile
 from harness.records import atomic, store
-from harness.records.schema import CellKey, Status
+from harness.records.schema import WHILE_MEASURING, CellKey, Status
 from harness.records.store import StoredRecord
 from harness.run import watch
 from harness.run.watch import Watch, WorkerView
@@ -161,7 +161,8 @@ def _record_loss(
             _record_lost_latencies(job, stored, measuring, status, reason)
         elif stored is not None and not {"train", "evaluate"} & set(job.stages):
             # Nothing that stands in the record was lost with a process that only measures.
-            record = stored.record.model_copy(update={"status": status, "reason": reason})
+            why = f"{WHILE_MEASURING}{reason}"
+            record = stored.record.model_copy(update={"status": status, "reason": why})
             store.commit(job.results, record, keep=stored)
         else:
             meta = read_meta(job.dataset)

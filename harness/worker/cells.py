@@ -25,13 +25,13 @@ from harness.jobs.recording import NO_DEVICE, make_record
 from harness.measuring import cost, memory
 from harness.measuring.memory import ImportBaseline, Meter
 from harness.records import store
-from harness.records.schema import CellKey, Status
+from harness.records.schema import WHILE_MEASURING, CellKey, Status
 from harness.worker.checkpoint import checkpoint_of
 from harness.worker.evaluation import evaluate
 from harness.worker.gallery import gallery
 from harness.worker.replay import replay
 from harness.worker.state import Outcome, Stopped, Worker
-from harness.worker.timing import WHILE_MEASURING, measure
+from harness.worker.timing import measure
 from harness.worker.training import Diverged
 from harness.worker.weights import find_weights, restore
 
@@ -93,6 +93,9 @@ def _do_cell(worker: Worker, cell: CellKey) -> None:
     if stored is None or (trains and (job.force or stored.record.status != "ok")):
         # Another process may have finished the cell since it was planned.
         network, status = _make_record(worker, cell)
+    elif "evaluate" in job.stages and stored.record.scores:
+        # It may be missing or damaged beside a sound record.
+        _keep_gallery(worker, cell)
     if status == "ok":
         status = _add_to_record(worker, cell, network)
     worker.report(events.CellDone(cell=cell, status=status))
@@ -113,6 +116,8 @@ def _make_record(worker: Worker, cell: CellKey) -> tuple[Network | None, Status]
         raise
     except Exception as error:
         status, reason = _judge(error)
+        # Scores of a cell that failed are nobody's: what comes after scoring belongs to it.
+        outcome.scores = {}
         traceback.print_exc()
     peaks = {"parameters_bytes": memory.parameters(outcome.specs), **worker.meter.peaks()}
     record = make_record(
@@ -188,8 +193,15 @@ def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:
         outcome.scores = evaluated.scores
         outcome.tables[store.SLICES] = evaluated.slices
         outcome.tables[store.PREDICTIONS] = evaluated.predictions
-        store.write_gallery(job.results, job.machine, cell, lambda: gallery(dataset, job.protocol))
+        _keep_gallery(worker, cell)
     return network
+
+
+def _keep_gallery(worker: Worker, cell: CellKey) -> None:
+    job = worker.job
+    store.write_gallery(
+        job.results, job.machine, cell, lambda: gallery(worker.dataset, job.protocol)
+    )
 
 
 def _count(worker: Worker, network: Network, outcome: Outcome) -> None:
