@@ -10,6 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.errors import RecordError
 from harness.leaderboard import exports
 from harness.leaderboard.board.boards import build_boards
 from harness.leaderboard.board.columns import MISSING
@@ -67,6 +68,8 @@ def read_views(
     figures: bool = True,
 ) -> list[BoardView]:
     """What the page shows, largest board first. Raises `RecordError` and `UsageError`."""
+    if found.left_out and not found.records:
+        raise RecordError(found.left_out[0])
     boards = build_boards(
         found.records,
         load_galleries(results),

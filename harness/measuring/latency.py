@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from backends.contract import Array, Bytes, Inference, Network
-from backends.errors import BackendError, Unsupported, is_out_of_memory
+from backends.errors import BackendError, Unsupported, is_out_of_memory, logits_fault
 from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
@@ -225,13 +225,19 @@ def _not_steady(profile: Profile) -> str:
 def _kept_masks(network: Network, inputs: Inputs, timed: Timed, condition: Condition) -> str | None:
     """Compare the kept results with what the evaluation gives for the same images."""
     for query, result in timed.kept.items():
+        images = inputs.batch(Inputs.of_query(query))
+        shape = (len(images), network.height, network.width, network.classes)
         if condition.quantity == "forward":
+            if fault := logits_fault(np.asarray(result), shape):
+                return fault
             masks = np.asarray(result).argmax(-1)
         elif isinstance(result, np.ndarray) and result.dtype == np.uint8:
             masks = result
         else:
             return "the end-to-end result is not a uint8 mask on the host."
-        logits = network.predict(inputs.batch(Inputs.of_query(query)))
+        logits = network.predict(images)
+        if fault := logits_fault(logits, shape):
+            return fault
         finding = gates.other_masks(masks, logits, condition.precision)
         if finding and _unpools(network):
             finding = gates.other_masks(masks, logits, condition.precision, unpools=True)

@@ -23,18 +23,15 @@ Coordinates = tuple[str, str, int]
 class GridCell:
     """One cell and its state; `reason` says why it is not done.
 
-    `unsound` says that a record stands there which is not what it says.
+    `scored` says that a sound record with scores stands there, `unsound` that what stands there is
+    not what it says.
     """
 
     key: CellKey
     state: State
     reason: str = ""
+    scored: bool = False
     unsound: bool = False
-
-    @property
-    def scored(self) -> bool:
-        """Whether a sound record stands there, scores included."""
-        return self.state in ("done", "to measure")
 
     @property
     def can_run(self) -> bool:
@@ -143,9 +140,10 @@ def _look(template: Job, key: CellKey, *, measured: bool) -> GridCell:
     if record and is_accurate(record):
         count = _missing_processes(template, record) if measured else 0
         if not count:
-            return GridCell(key=key, state="done")
+            return GridCell(key=key, state="done", scored=bool(record.scores))
         reason = f"{count} measuring process{'es' if count > 1 else ''} missing"
-        return GridCell(key=key, state="to measure", reason=reason)
+        scored = bool(record.scores)
+        return GridCell(key=key, state="to measure", reason=reason, scored=scored)
     if not registry.network(key.network).implements(key.backend):
         reason = f"the network has no file for {key.backend}"
         return GridCell(key=key, state="not implemented", reason=reason)

@@ -74,7 +74,8 @@ def _predict(
         pixel_mm=chosen.pixel_mm,
     )
     # In float64: rounding must not decide what a network is worth.
-    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
+    batch = protocol.evaluation.batch_size
+    masks = arg_max_masks(network.exact(), images, batch, network.classes)
     # A user's network may have classes beyond the brain's; the brain is class 1.
     brain = (masks == 1).astype(np.uint8)
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)

@@ -270,5 +270,6 @@ class _Loop:
     def _validate(self) -> tuple[float, bool]:
         """Brain Dice on the validation slices, and whether one class is predicted everywhere."""
         images, masks = self._data.validation_images, self._data.validation_masks
-        predicted = arg_max_masks(self._network.predict, images, self._batch)
+        network = self._network
+        predicted = arg_max_masks(network.predict, images, self._batch, network.classes)
         return brain_dice(masks, predicted), bool((predicted == predicted.flat[0]).all())
