@@ -73,7 +73,7 @@ def run_cells(
     for backend in backends:
         registry.require_framework(registry.backend(backend))
     cells = grid.cells_of(template, dataset.meta, networks=networks, backends=backends, seeds=seeds)
-    summary = _execute(template, cells)
+    summary = execute(template, cells)
     found = [record for cell in cells if (record := runner.record_of(template, cell.key))]
     (show or show_cells)(found)
     if summary.fault:
@@ -91,7 +91,7 @@ def _losses(
     return require_fit(data, meta, protocol.input, protocol.evaluation, evaluates=evaluates)
 
 
-def _execute(template: Job, cells: Sequence[GridCell]) -> Summary:
+def execute(template: Job, cells: Sequence[GridCell]) -> Summary:
     """Run the cells; an interruption or a refusal is a sentence and its exit code."""
     # A shell that starts us in the background ignores SIGINT for us; `kill` sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -29,6 +29,7 @@ Size = Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH; default: the pr
 AsJson = Annotated[bool, typer.Option("--json", help="Print strict JSON instead of a table.")]
 
 DEFAULT_DATA = Path("data/tiny")
+LARGEST_NUMBER = 2**32 - 1
 DEFAULT_RESULTS = Path("results")
 
 
@@ -41,7 +42,10 @@ def numbers(text: str, option: str) -> list[int]:
     """The whole numbers of a comma-separated option, none negative. Raises `UsageError`."""
     if not all(item.isdecimal() for item in names(text)):
         raise UsageError(f"{option} {text!r}: expected whole numbers such as 0,1,2.")
-    return [int(item) for item in names(text)]
+    found = [int(item) for item in names(text)]
+    if found and max(found) > LARGEST_NUMBER:
+        raise UsageError(f"{option} {text!r}: the largest is {LARGEST_NUMBER}.")
+    return found
 
 
 def leave_if_unsound(sentences: Sequence[str]) -> None:

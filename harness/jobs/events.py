@@ -93,6 +93,12 @@ class CellDone(Base):
     status: Status
 
 
+class JobStopped(Base):
+    """The worker was asked to stop, and has saved what is worth keeping."""
+
+    event: Literal["stopped"] = "stopped"
+
+
 class JobRefused(Base):
     """The worker does none of its cells: a mistake of the user or of the environment."""
 
@@ -111,6 +117,7 @@ Event = (
     | EpochDone
     | MeasuringStarted
     | CellDone
+    | JobStopped
     | JobRefused
 )
 Report = Callable[[Event], None]

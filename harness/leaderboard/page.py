@@ -6,6 +6,7 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
@@ -124,6 +125,7 @@ def _page(views: Sequence[BoardView], link: str, url: str, left_out: Sequence[st
         VERDICT_SIGNS=SIGNS,
     )
     environment.filters["svg"] = _inline
+    environment.filters["quoted"] = quote
     columns = {column.key: None for view in views for column in view.board.columns}
     css = environment.get_template("page.css.j2").render(
         columns=list(columns), scheme=palette.SCHEME, palette=palette

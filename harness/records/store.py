@@ -13,16 +13,18 @@ import hashlib
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from harness.errors import EnvironmentFault, NewerRecord, RecordError
-from harness.records import atomic, soundness
+from harness.records import atomic, leftovers, soundness
 from harness.records.schema import SCHEMA_VERSION, CellKey, FileEntry, Record
+from harness.records.sentences import plain, printable
 from harness.records.stored import (
     GALLERY,
     GALLERY_DIGEST,
@@ -57,6 +59,8 @@ WORK = ".work"
 CHECKPOINT = "checkpoint.safetensors"
 LOCK = "lock"
 LOG = "log.txt"
+# How long the holder of a lock may take to end whose parent is dead.
+DYING_SECONDS = 150.0
 
 # From version n to n + 1. A record is brought up step by step when it is read; the file stays.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
@@ -147,6 +151,14 @@ def find_record(root: Path, machine: str, key: CellKey) -> StoredRecord | None:
             f"{stored.folder}: is of another data set or protocol whose hash begins alike; "
             "choose another folder with --results."
         )
+    return stored
+
+
+def find_at(folder: Path) -> StoredRecord:
+    """The record in a folder, checked in full. Raises `RecordError`, also if there is none."""
+    stored = _sound(folder.absolute(), deep=True)
+    if stored is None:
+        raise RecordError(f"{folder}: holds no {RECORD}.")
     return stored
 
 
@@ -320,7 +332,7 @@ def commit(
     along as they are. The caller holds the cell's lock. Raises `EnvironmentFault` (disk full).
     """
     machine = record.provenance.machine.name
-    staging = work_folder(root, machine, record.key) / f"record.{os.getpid()}"
+    staging = work_folder(root, machine, record.key) / f"record.{leftovers.token()}"
     shutil.rmtree(staging, ignore_errors=True)
     try:
         files = _bring_along(keep, staging, {*(tables or ()), *(blobs or ())}) if keep else {}
@@ -331,7 +343,7 @@ def commit(
             atomic.write_bytes(staging / name, content)
             files[name] = _entry(staging / name)
         complete = _signed(
-            record.model_dump(mode="json")
+            _tidy(record).model_dump(mode="json")
             | {"schema_version": SCHEMA_VERSION, "files": dict(sorted(files.items()))}
         )
         atomic.write_json(staging / RECORD, complete.model_dump(mode="json"))
@@ -340,6 +352,20 @@ def commit(
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return StoredRecord(complete, final)
+
+
+def _tidy(record: Record) -> Record:
+    """The record with sentences that a page can hold, whatever a library has written into them."""
+    latency = [
+        entry.model_copy(update={"reason": plain(entry.reason)}) if entry.reason else entry
+        for entry in record.latency
+    ]
+    update: dict[str, Any] = {"latency": latency, "notes": [plain(note) for note in record.notes]}
+    for name in ("reason", "cost_reason"):
+        text = getattr(record, name)
+        update[name] = plain(text) if text else text
+    update |= {name: printable(getattr(record, name)) for name in ("title", "command")}
+    return record.model_copy(update=update)
 
 
 def _signed(content: dict[str, Any]) -> Record:
@@ -370,21 +396,62 @@ def _entry(path: Path) -> FileEntry:
 def lock(root: Path, machine: str, key: CellKey) -> Iterator[bool]:
     """Hold a cell against other processes; yields False if another one holds it.
 
-    The lock dies with its process, so a kill leaves nothing to clean up.
+    The lock dies with its process, so a kill leaves nothing to clean up. A holder whose parent is
+    dead is about to end: it is waited for.
     """
-    folder = work_folder(root, machine, key)
+    with _lock(root, work_folder(root, machine, key), DYING_SECONDS) as held:
+        if held:
+            atomic.settle(cell_folder(root, machine, key))
+        yield held
+
+
+@contextlib.contextmanager
+def _lock(root: Path, folder: Path, patience: float) -> Iterator[bool]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("w")
+        file = (folder / LOCK).open("a+")
     except OSError as error:
         raise EnvironmentFault(
             f"{root}: the results folder cannot be written ({error.strerror}); choose another with "
             "--results."
         ) from None
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
+        end = time.monotonic() + patience
+        while not _taken(file):
+            file.seek(0)
+            if time.monotonic() > end or not leftovers.is_dead(file.read().strip()):
+                yield False
+                return
+            time.sleep(0.2)
+        # Who started this process; its death is ours.
+        file.truncate(0)
+        file.write(leftovers.token(os.getppid()))
+        file.flush()
         yield True
+
+
+@contextlib.contextmanager
+def work_lock(root: Path, work: Path) -> Iterator[bool]:
+    """`lock` by the work folder of a cell, without waiting."""
+    with _lock(root, work, 0) as held:
+        yield held
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def sweep(root: Path) -> None:
+    """Remove what killed processes have left in a results folder, and settle their swaps."""
+    if not root.is_dir():
+        return
+    leftovers.sweep(root)
+    for old in root.glob("[!.]*/*/*/*/*/*.old"):
+        final = old.with_suffix("")
+        with work_lock(root, root / WORK / final.relative_to(root)) as held:
+            if held:
+                atomic.settle(final)

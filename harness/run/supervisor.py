@@ -11,13 +11,13 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from harness import cores
 from harness.data.description import read_meta
-from harness.errors import EXIT_INTERRUPTED
 from harness.jobs import events
 from harness.jobs.environment import worker_environment, worker_threads
 from harness.jobs.events import Report
@@ -27,9 +27,12 @@ from harness.jobs.recording import make_record
 from harness.measuring import entries
 from harness.measuring.profiles import profile
 from harness.records import atomic, store
+from harness.records.leftovers import token
 from harness.records.schema import WHILE_MEASURING, CellKey, Status
+from harness.records.sentences import plain
 from harness.records.store import StoredRecord
 from harness.run import watch
+from harness.run.log import Log
 from harness.run.watch import Watch, WorkerView
 
 NO_RESULT = "the worker exited without reporting a result"
@@ -73,42 +76,52 @@ def run_jobs(jobs: Sequence[Job], report: Report) -> None:
 def _run_worker(job: Job, report: Report) -> WorkerView:
     """Run one worker to its end; what is known of it then says how it ended."""
     folder = store.work_folder(job.results, job.machine, job.cells[0])
-    words = folder / f"job.{os.getpid()}.json"
-    log = folder / store.LOG
-    atomic.write_json(words, job.model_dump(mode="json"))
+    words = folder / f"job.{token()}.json"
+    atomic.write_json(words, job.anchored().model_dump(mode="json"))
+    log = Log(folder / store.LOG)
     try:
-        with log.open("ab") as output, _caches(job, folder) as (xla, inductor):
-            returncode, view = _work(job, words, output.fileno(), (xla, inductor), report)
+        with log.path.open("ab") as output, _caches(job, folder) as (xla, inductor):
+            started = _Started(words=words, output=output.fileno(), caches=(xla, inductor))
+            returncode, view = _work(job, started, log, report)
     finally:
         words.unlink(missing_ok=True)
-    if returncode == EXIT_INTERRUPTED:
+    if view.stopped:
         raise Interrupted
     if view.ended_by is None:
         view.ended_by = ("crashed", _death(returncode, log))
     return view
 
 
-def _work(
-    job: Job,
-    words: Path,
-    output: int,
-    caches: tuple[Path | None, Path],
-    report: Report,
-) -> tuple[int, WorkerView]:
+@dataclass(frozen=True, kw_only=True)
+class _Started:
+    """What a worker is started with: its job's file, its log, the compilers' folders."""
+
+    words: Path
+    output: int
+    caches: tuple[Path | None, Path]
+
+
+def _work(job: Job, started: _Started, log: Log, report: Report) -> tuple[int, WorkerView]:
     """Start the worker, watch it and pass on its events; return its exit code."""
     threads = worker_threads(job.threads)
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
-        [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
-        env=worker_environment(job.backend, job.device, threads, *caches),
+        [
+            interpreter(job.backend),
+            "-m",
+            "harness.worker",
+            str(started.words.absolute()),
+            str(write_end),
+        ],
+        env=worker_environment(job.backend, job.device, threads, *started.caches),
         stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=output,
+        stdout=started.output,
+        stderr=started.output,
         pass_fds=(write_end,),
         start_new_session=True,
     )
     os.close(write_end)
-    watching = Watch(job, process, read_end, report)
+    watching = Watch(job, process, read_end, report, log)
     try:
         if job.device == "cpu":
             with contextlib.suppress(psutil.NoSuchProcess):
@@ -129,20 +142,26 @@ def _caches(job: Job, folder: Path) -> Iterator[tuple[Path | None, Path]]:
         work = job.results.absolute() / store.WORK
         yield work / "xla", work / "inductor"
         return
-    fresh = folder.absolute() / f"inductor.{os.getpid()}"
+    fresh = folder.absolute() / f"inductor.{token()}"
     try:
         yield None, fresh
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _death(code: int, log: Path) -> str:
+def _death(code: int, log: Log) -> str:
     if code < 0:
-        return f"the worker was ended by {signal.Signals(-code).name}, see {log.name}"
+        return f"the worker was ended by {_signal(-code)}, see {log.path.name}"
     if code == 0:
         return NO_RESULT
-    tail = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return f"the worker exited with code {code}: {tail[-1] if tail else 'no output'}"
+    return f"the worker exited with code {code}: {plain(log.last_line()) or 'no output'}"
+
+
+def _signal(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"
 
 
 def _record_loss(

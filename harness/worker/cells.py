@@ -26,6 +26,7 @@ from harness.measuring import cost, memory
 from harness.measuring.memory import ImportBaseline, Meter
 from harness.records import store
 from harness.records.schema import WHILE_MEASURING, CellKey, Status
+from harness.records.sentences import plain
 from harness.worker.checkpoint import checkpoint_of
 from harness.worker.evaluation import evaluate
 from harness.worker.gallery import gallery
@@ -166,7 +167,7 @@ def _add_to_record(worker: Worker, cell: CellKey, network: Network | None) -> St
 
 def _judge(error: Exception) -> tuple[Status, str]:
     """The status that an exception becomes, and its sentence."""
-    text = str(error).strip() or type(error).__name__
+    text = plain(str(error)) or type(error).__name__
     if isinstance(error, Diverged):
         return "diverged", text
     if isinstance(error, Unsupported):
@@ -174,8 +175,8 @@ def _judge(error: Exception) -> tuple[Status, str]:
     if isinstance(error, FetalbenchError | BackendError):
         return "invalid", text
     if is_out_of_memory(error):
-        return "oom", f"out of memory: {text.splitlines()[0]}"
-    return "crashed", f"{type(error).__name__}: {text.splitlines()[0]}"
+        return "oom", f"out of memory: {text}"
+    return "crashed", f"{type(error).__name__}: {text}"
 
 
 def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:

@@ -8,6 +8,7 @@ import numpy as np
 
 from backends.contract import Array
 from backends.errors import require_logits
+from harness.worker.parent import PARENT
 
 
 def arg_max_masks(
@@ -21,6 +22,7 @@ def arg_max_masks(
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         found = logits(batch)
+        PARENT.beat()
         _, height, width, _ = batch.shape
         require_logits(found, (len(batch), height, width, classes))
         parts.append(found.argmax(axis=3).astype(np.uint8))

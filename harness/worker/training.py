@@ -24,6 +24,7 @@ from harness.protocol import TrainingSettings
 from harness.worker.checkpoint import Checkpoint, CheckpointFile, UnusableCheckpoint
 from harness.worker.collapse import Diverged, judge_collapse
 from harness.worker.masks import arg_max_masks, brain_dice
+from harness.worker.parent import PARENT
 from harness.worker.state import Stopped
 
 # Enough for stable means, and a tenth of an epoch's cost.
@@ -66,12 +67,14 @@ class StopRequest:
     _old: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> StopRequest:
+        PARENT.saving(True)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
+        PARENT.saving(False)
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
@@ -233,6 +236,7 @@ class _Loop:
             rate = settings.learning_rate * settings.decay ** (state.step // settings.decay_steps)
             self.trainer.step(order[start : start + self._batch], rate)
             state.step += 1
+            PARENT.beat()
         losses = self.trainer.losses()
         if not np.isfinite(losses).all():
             bad = int(np.flatnonzero(~np.isfinite(losses))[0])
@@ -269,6 +273,7 @@ class _Loop:
 
     def _validate(self) -> tuple[float, bool]:
         """Brain Dice on the validation slices, and whether one class is predicted everywhere."""
+        PARENT.beat()
         images, masks = self._data.validation_images, self._data.validation_masks
         network = self._network
         predicted = arg_max_masks(network.predict, images, self._batch, network.classes)
