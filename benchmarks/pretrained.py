@@ -52,10 +52,10 @@ class Leg:
 
 
 LEGS = (
-    Leg(images=25_600, window=64, batch=16, rate=1e-3, last=1e-3, level="basic"),
-    Leg(images=38_400, window=64, batch=16, rate=1e-3, last=5e-4),
-    Leg(images=12_800, window=96, batch=16, rate=5e-4, last=2e-4),
-    Leg(images=15_360, window=128, batch=8, rate=3e-4, last=1e-5),
+    Leg(images=25_600, window=64, batch=8, rate=1e-3, last=1e-3, level="basic"),
+    Leg(images=5_120, window=64, batch=8, rate=1e-3, last=5e-4),
+    Leg(images=9_600, window=128, batch=8, rate=5e-4, last=5e-4),
+    Leg(images=14_080, window=128, batch=8, rate=5e-4, last=1e-5),
 )
 
 
@@ -77,9 +77,7 @@ class Slices:
         repeats = 1 if leg.window == SIDE else 2
         order = np.random.default_rng([SEED, chunk]).permutation(len(self.images))
         chosen = order[: CHUNK // repeats]
-        images, masks = augment(
-            self.images[chosen], self.masks[chosen], level=leg.level, **seeds
-        )
+        images, masks = augment(self.images[chosen], self.masks[chosen], level=leg.level, **seeds)
         if repeats == 1:
             return images, masks
         cuts = [

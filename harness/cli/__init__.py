@@ -43,7 +43,7 @@ QUICK_START = """fetalbench: which network should segment the fetal brain while 
   fetalbench run --data data/tiny              train, evaluate and measure every network
   fetalbench report                            write reports/index.html
 
-  fetalbench segment STACK.nii.gz              brain masks of your own stacks, with the weights that come with it
+  fetalbench segment STACK.nii.gz              brain masks of your own stacks
 
   fetalbench list          networks and backends        fetalbench doctor   what this machine has
   fetalbench new NET       start a network              fetalbench check NET   examine it

@@ -81,7 +81,9 @@ def find_stacks(sources: Sequence[Path], slice_axis: Sequence[str] = ()) -> dict
     unique = list({case.image.resolve(): case for case in cases}.values())
     counted = _counted(told(unique, None, slice_axis))
     names = bids_names(
-        pd.DataFrame([{"stack": c.stack, "subject": c.subject, "session": c.session} for c in counted])
+        pd.DataFrame(
+            [{"stack": c.stack, "subject": c.subject, "session": c.session} for c in counted]
+        )
     )
     return {names[case.stack]: case for case in counted}
 
@@ -126,14 +128,19 @@ def _counted(cases: list[Case]) -> list[Case]:
 
 
 def count_slices(cases: Iterable[Case]) -> int:
-    """How many slices the stacks hold by their headers; those that cannot be read count none."""
-    total = 0
+    """How many slices the stacks hold by their headers; those that cannot be read count none.
+
+    Raises the first `DataError` if none can be read.
+    """
+    total, faults = 0, []
     for case in cases:
         try:
             file = check_nifti(case.image)
             total += file.shape[file.slice_axis(case.slice_axis)[0]]
-        except DataError:
-            continue
+        except DataError as error:
+            faults.append(error)
+    if faults and not total:
+        raise faults[0]
     return total
 
 
@@ -159,7 +166,7 @@ def read_stack(case: Case) -> Unlabelled:
 def _require_image(path: Path, voxels: NDArray[np.float32]) -> None:
     if voxels.min() == voxels.max():
         raise DataError(f"{path}: every voxel is {voxels.flat[0]:g}; export it again.")
-    # A few voxels show most images to be none of a few whole numbers; only masks are read to the end.
+    # A few voxels show that most images hold more grey levels; only masks are read to the end.
     few = np.unique(voxels.ravel(order="K")[:: max(1, voxels.size // 4096)])
     if len(few) > MOST_LABELS:
         return

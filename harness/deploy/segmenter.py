@@ -161,9 +161,7 @@ class Segmenter:
         for image in slices:
             yield self.slice(image, spacing_mm).mask
 
-    def grid(
-        self, rows: int, columns: int, spacing_mm: tuple[float, float]
-    ) -> tuple[int, int]:
+    def grid(self, rows: int, columns: int, spacing_mm: tuple[float, float]) -> tuple[int, int]:
         """The network's height and width for slices of a size.
 
         With pixels of a stated size the grid grows with the field of view, so that a brain near
@@ -179,6 +177,10 @@ class Segmenter:
             )
         )
         return height, width
+
+    def compilations(self) -> int:
+        """Compilations or traces so far; none is added by a slice of a size that was seen."""
+        return sum(query.compilations() for query in self._queries.values())
 
     def _logits(self, images: Array) -> Array:
         """Logits (1, height, width, classes) of one prepared slice (1, height, width, 1)."""

@@ -201,5 +201,3 @@ def _tsv(path: Path, rows: list[dict[str, Any]]) -> None:
         table = csv.DictWriter(stream, rows[0], delimiter="\t", lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-
-
