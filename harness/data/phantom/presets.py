@@ -88,7 +88,7 @@ PRESETS = {
         thickness_mm=(2.0, 4.5),
         gap_factor=None,
         # Stacks reach well beyond the brain: most of what a scanner shows is not brain.
-        coverage=(1.1, 3.0),
+        coverage=(1.1, 1.8),
         contrast=0.35,
         harm=0.7,
         sets={
