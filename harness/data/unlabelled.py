@@ -114,7 +114,12 @@ def _of_folder(folder: Path) -> list[Case]:
         raise DataError(
             f"{folder}: is a data set in the form {form!r}; name its folder of NIfTI images."
         )
-    return [replace(case, fault="") for case in find_cases(folder, form) if not case.left_out]
+    cases = [case for case in find_cases(folder, form) if not case.left_out]
+    # A subject's folder out of a BIDS data set is no such set; its names say all the same.
+    named = [case.image.name.startswith("sub-") for case in cases]
+    if form == "nifti" and all(named):
+        return [replace(_of_file(case.image), source=case.source) for case in cases]
+    return [replace(case, fault="") for case in cases]
 
 
 def _counted(cases: list[Case]) -> list[Case]:
@@ -123,7 +128,7 @@ def _counted(cases: list[Case]) -> list[Case]:
     counted = []
     for case in cases:
         seen[case.stack] = number = seen.get(case.stack, 0) + 1
-        counted.append(case if number == 1 else replace(case, stack=f"{case.stack}-{number}"))
+        counted.append(case if number == 1 else replace(case, stack=f"{case.stack}_{number}"))
     return counted
 
 

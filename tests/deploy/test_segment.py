@@ -20,6 +20,7 @@ from PIL import Image
 from backends.errors import WeightsError
 from harness.data.phantom.generation import make_stack, plan_stacks
 from harness.data.phantom.presets import PRESETS, SetSize
+from harness.data.unlabelled import find_stacks
 from harness.data.writer import Stack
 from harness.deploy import judging, pretrained
 from harness.errors import DataError, UsageError
@@ -96,6 +97,25 @@ def test_bids_in_masks_on_the_sources_grid_out(
     assert "holds masks already" in again.stderr
     assert "--force" in again.stderr
     assert fetalbench("segment", "bids", "--out", "bids").returncode == 3
+
+
+def test_names_of_masks(tmp_path: Path, phantom: Stack) -> None:
+    """BIDS names stay, whichever folder is named; two stacks of one name stay two."""
+    for name in (
+        "bids/sub-7/ses-2/anat/sub-7_ses-2_run-1_T2w.nii.gz",
+        "a/t2.nii.gz",
+        "b/t2.nii.gz",
+    ):
+        write(tmp_path / name, phantom)
+    write(tmp_path / "a/t2_mask.nii.gz", phantom, phantom.masks)
+    whole = find_stacks([tmp_path / "bids"])
+    assert list(whole) == ["sub-7_ses-2_run-1"]
+    assert list(find_stacks([tmp_path / "bids/sub-7/ses-2"])) == list(whole)
+    others = find_stacks([tmp_path / "a", tmp_path / "b/t2.nii.gz", tmp_path / "a/t2.nii.gz"])
+    assert {name: case.image.parent.name for name, case in others.items()} == {
+        "sub-t2": "a",
+        "sub-t2_acq-2": "b",
+    }
 
 
 def test_what_is_not_a_stack_is_one_sentence_and_the_others_are_segmented(
