@@ -34,7 +34,7 @@ PIXEL_MM = 2.0
 SEED = 11
 # Augmented at once: memory, and the grain in which images are counted.
 CHUNK = 640
-WARM_UP_STEPS = 200
+WARM_UP_STEPS = 40
 # The average of the weights over the last steps: what is validated and kept.
 AVERAGE_EVERY, AVERAGE_DECAY = 8, 0.97
 
@@ -54,8 +54,9 @@ class Leg:
 LEGS = (
     Leg(images=25_600, window=64, batch=8, rate=1e-3, last=1e-3, level="basic"),
     Leg(images=5_120, window=64, batch=8, rate=1e-3, last=5e-4),
-    Leg(images=9_600, window=128, batch=8, rate=5e-4, last=5e-4),
-    Leg(images=14_080, window=128, batch=8, rate=5e-4, last=1e-5),
+    Leg(images=2_560, window=128, batch=8, rate=5e-4, last=5e-4),
+    Leg(images=1_920, window=128, batch=8, rate=5e-4, last=2e-4),
+    Leg(images=1_920, window=128, batch=8, rate=2e-4, last=1e-5),
 )
 
 
@@ -127,7 +128,7 @@ def run_leg(number: int, leg: Leg, slices: Slices, start: dict[str, Array], out:
                     average[name] += (1 - decay) * (value - average[name])
         loss = float(trainer.losses().mean())
         line = f"leg {number}: {(chunk + 1) * CHUNK} images, {time.monotonic() - begun:.0f} s, "
-        if chunk % 4 == 3 or chunk + 1 == leg.images // CHUNK:
+        if chunk % 3 == 2 or chunk + 1 == leg.images // CHUNK:
             judge.set_weights({name: v.astype(np.float32) for name, v in average.items()})
             score, dice, alarms = slices.score(judge)
             content = to_bytes(judge.weights())
