@@ -12,14 +12,15 @@ import typer
 
 from backends.weights import require_weights_file
 from harness import registry
-from harness.cli.options import print_rows
+from harness.cli.options import names, print_rows
 from harness.cli.progress import Progress
 from harness.data.catalogue import open_dataset
 from harness.data.description import DatasetMeta
 from harness.data.visibility import require_fit
-from harness.errors import EXIT_INTERRUPTED
+from harness.errors import EXIT_INTERRUPTED, UsageError
 from harness.jobs.environment import DeviceChoice
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
+from harness.jobs.job import Device as JobDevice
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import Record
@@ -50,29 +51,20 @@ def run_cells(
     `protocol` replaces what `protocol_source` names if a command has changed it; `show` prints the
     records in another way.
     """
-    protocol = protocol or load_protocol(protocol_source)
-    if weights is not None:
-        require_weights_file(weights)
-    dataset = open_dataset(data, verify=True)
-    if {"train", "evaluate"} & {*stages}:
-        for line in _losses(data, dataset.meta, protocol, stages):
-            typer.echo(f"fetalbench: {line}", err=True)
-    chosen = runner.choose_device(device, protocol)
-    template = Job(
-        protocol=protocol,
+    template, meta = prepare(
+        data=data,
         protocol_source=protocol_source,
-        dataset=dataset.folder,
         results=results,
-        hardware=machine(chosen),
-        device=chosen,
-        stages=stages,
-        weights=weights.absolute() if weights else None,
+        device=runner.choose_device(device, protocol or load_protocol(protocol_source)),
         force=force,
+        stages=stages,
+        weights=weights,
+        protocol=protocol,
         stream=stream,
     )
     for backend in backends:
         registry.require_framework(registry.backend(backend))
-    cells = grid.cells_of(template, dataset.meta, networks=networks, backends=backends, seeds=seeds)
+    cells = grid.cells_of(template, meta, networks=networks, backends=backends, seeds=seeds)
     summary = _execute(template, cells)
     found = [record for cell in cells if (record := runner.record_of(template, cell.key))]
     (show or show_cells)(found)
@@ -81,6 +73,51 @@ def run_cells(
     if summary.exit_code:
         sys.exit(summary.exit_code)
     return found
+
+
+def prepare(
+    *,
+    data: Path,
+    protocol_source: str,
+    results: Path,
+    device: JobDevice,
+    force: bool,
+    stages: tuple[Stage, ...] = RUN_STAGES,
+    weights: Path | None = None,
+    protocol: Protocol | None = None,
+    stream: StreamSettings | None = None,
+) -> tuple[Job, DatasetMeta]:
+    """The template of a run, once its protocol, weights and data have been looked at."""
+    protocol = protocol or load_protocol(protocol_source)
+    if weights is not None:
+        require_weights_file(weights)
+    dataset = open_dataset(data, verify=True)
+    if {"train", "evaluate"} & {*stages}:
+        for line in _losses(data, dataset.meta, protocol, stages):
+            typer.echo(f"fetalbench: {line}", err=True)
+    template = Job(
+        protocol=protocol,
+        protocol_source=protocol_source,
+        dataset=dataset.folder,
+        results=results,
+        hardware=machine(device),
+        device=device,
+        stages=stages,
+        weights=weights.absolute() if weights else None,
+        force=force,
+        stream=stream,
+    )
+    return template, dataset.meta
+
+
+def stages_of(text: str) -> tuple[Stage, ...]:
+    """The stages of a comma-separated option, in their order; all if none. Raises `UsageError`."""
+    asked = names(text) or list(RUN_STAGES)
+    if other := [name for name in asked if name not in RUN_STAGES]:
+        raise UsageError(f"--stages {other[0]!r}: expected some of {','.join(RUN_STAGES)}.")
+    if "train" in asked and "evaluate" not in asked:
+        raise UsageError("--stages train: `fetalbench train` does that; name evaluate too.")
+    return tuple(stage for stage in RUN_STAGES if stage in asked)
 
 
 def _losses(
