@@ -24,10 +24,13 @@ from harness.jobs.job import Device as JobDevice
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import Record
-from harness.run import grid, runner
+from harness.run import grid, runner, slots
 from harness.run.grid import GridCell
 from harness.run.runner import Summary
 from harness.run.supervisor import Faulty, Interrupted
+
+# More processes than any machine has cores are a slip of the finger.
+MOST_AT_ONCE = 1024
 
 
 def run_cells(
@@ -44,6 +47,7 @@ def run_cells(
     weights: Path | None = None,
     protocol: Protocol | None = None,
     stream: StreamSettings | None = None,
+    at_once: str = "1",
     show: Callable[[Sequence[Record]], None] | None = None,
 ) -> list[Record]:
     """Lay out the grid, run it, print a table; leave with the run's exit code unless all is ok.
@@ -61,6 +65,7 @@ def run_cells(
         weights=weights,
         protocol=protocol,
         stream=stream,
+        at_once=at_once,
     )
     for backend in backends:
         registry.require_framework(registry.backend(backend))
@@ -86,6 +91,7 @@ def prepare(
     weights: Path | None = None,
     protocol: Protocol | None = None,
     stream: StreamSettings | None = None,
+    at_once: str = "1",
 ) -> tuple[Job, DatasetMeta]:
     """The template of a run, once its protocol, weights and data have been looked at."""
     protocol = protocol or load_protocol(protocol_source)
@@ -106,8 +112,18 @@ def prepare(
         weights=weights.absolute() if weights else None,
         force=force,
         stream=stream,
+        at_once=_number_at_once(at_once, protocol, device),
     )
     return template, dataset.meta
+
+
+def _number_at_once(text: str, protocol: Protocol, device: JobDevice) -> int:
+    """How many trainings `--jobs` asks for. Raises `UsageError`."""
+    if text == "auto":
+        return slots.most(protocol, device)
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_AT_ONCE:
+        raise UsageError(f"--jobs {text!r}: expected auto, or a number up to {MOST_AT_ONCE}.")
+    return int(text)
 
 
 def stages_of(text: str) -> tuple[Stage, ...]:

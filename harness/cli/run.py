@@ -33,6 +33,9 @@ def run(
     stages: Annotated[
         str, typer.Option("--stages", help="Some of train,evaluate,measure; default: all.")
     ] = "",
+    jobs: Annotated[
+        str, typer.Option("--jobs", help="Trainings at a time: a number, or auto.")
+    ] = "1",
     launch: Annotated[
         Literal["slurm", "print"] | None,
         typer.Option("--launch", help="Elsewhere: as Slurm jobs, or as commands on stdout."),
@@ -69,6 +72,7 @@ def run(
             device=device,
             force=force,
             stages=cells.stages_of(stages),
+            at_once=jobs,
             **chosen,
         )
         return
