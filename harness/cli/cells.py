@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from harness.data.description import DatasetMeta
 from harness.data.visibility import require_fit
 from harness.errors import EXIT_INTERRUPTED, UsageError
 from harness.jobs.environment import DeviceChoice
+from harness.jobs.events import Report
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
 from harness.jobs.job import Device as JobDevice
 from harness.measuring.machine import machine
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import Record
-from harness.run import grid, runner, slots
+from harness.run import grid, runner, slots, tracking
 from harness.run.grid import GridCell
 from harness.run.runner import Summary
 from harness.run.supervisor import Faulty, Interrupted
@@ -48,6 +50,7 @@ def run_cells(
     protocol: Protocol | None = None,
     stream: StreamSettings | None = None,
     at_once: str = "1",
+    track: Sequence[str] = (),
     show: Callable[[Sequence[Record]], None] | None = None,
 ) -> list[Record]:
     """Lay out the grid, run it, print a table; leave with the run's exit code unless all is ok.
@@ -70,7 +73,7 @@ def run_cells(
     for backend in backends:
         registry.require_framework(registry.backend(backend))
     cells = grid.cells_of(template, meta, networks=networks, backends=backends, seeds=seeds)
-    summary = _execute(template, cells)
+    summary = _execute(template, cells, track)
     found = [record for cell in cells if (record := runner.record_of(template, cell.key))]
     (show or show_cells)(found)
     if summary.fault:
@@ -144,14 +147,19 @@ def _losses(
     return require_fit(data, meta, protocol.input, protocol.evaluation, evaluates=evaluates)
 
 
-def _execute(template: Job, cells: Sequence[GridCell]) -> Summary:
+def _execute(template: Job, cells: Sequence[GridCell], track: Sequence[str]) -> Summary:
     """Run the cells; an interruption or a refusal is a sentence and its exit code."""
     # A shell that starts us in the background ignores SIGINT for us; `kill` sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with Progress() as progress:
-            return runner.execute(template, cells, progress)
+        with Progress() as progress, ExitStack() as stack:
+            report: Report = progress
+            for kind in tracking.kinds(track):
+                report = stack.enter_context(
+                    tracking.Tracking(kind, template, report, progress.warn)
+                )
+            return runner.execute(template, cells, report)
     except Interrupted:
         typer.echo("fetalbench: interrupted; start the same command again to resume.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -82,6 +82,10 @@ class Progress:
             case _:
                 assert_never(event)
 
+    def warn(self, sentence: str) -> None:
+        """A sentence above the bar."""
+        self._console.print(f"fetalbench: {sentence}", markup=False)
+
     def _begin(self, event: events.GridReady) -> None:
         self._total = event.todo
         self._task = self._bar.add_task("starting", total=self._total)

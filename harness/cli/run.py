@@ -36,6 +36,10 @@ def run(
     jobs: Annotated[
         str, typer.Option("--jobs", help="Trainings at a time: a number, or auto.")
     ] = "1",
+    track: Annotated[
+        list[Literal["tensorboard", "mlflow", "wandb"]] | None,
+        typer.Option("--track", help="Curves for another program, too; repeatable."),
+    ] = None,
     launch: Annotated[
         Literal["slurm", "print"] | None,
         typer.Option("--launch", help="Elsewhere: as Slurm jobs, or as commands on stdout."),
@@ -73,6 +77,7 @@ def run(
             force=force,
             stages=cells.stages_of(stages),
             at_once=jobs,
+            track=track or (),
             **chosen,
         )
         return
@@ -81,8 +86,9 @@ def run(
     from harness.protocol import load_protocol
     from harness.run.slurm import Request
 
-    if stages:
-        raise UsageError("--stages is for a run on this machine: leave it out with --launch.")
+    for option, given in (("--stages", stages), ("--track", track), ("--jobs", jobs != "1")):
+        if given:
+            raise UsageError(f"{option} is for a run on this machine: leave it out with --launch.")
     settings = load_protocol(protocol)
     limit = settings.limits.cell_seconds / 60 + launching.SPARE_MINUTES
     request = Request(

@@ -151,13 +151,15 @@ def _executor(results: Path, batch: Batch, request: Request, dependency: str) ->
         "job_name": "fetalbench-measure" if batch.measures else "fetalbench",
         "partition": request.partition,
         "time": request.minutes,
+        # With --exclusive Slurm would start a task on every core that it grants.
+        "ntasks_per_node": 1,
         "cpus_per_task": request.cpus,
         "gpus_per_node": request.gpus or None,
         "mem": f"{round(request.memory_gb * 1024)}M" if request.memory_gb else None,
         "signal_delay_s": SIGNAL_SECONDS,
         # Since Slurm 22.05 a step does not take this from its job, and the number of cores is part
         # of the machine's name: training and timing of a cell must be filed in one place.
-        "srun_args": [f"--cpus-per-task={request.cpus}"],
+        "srun_args": ["--ntasks=1", f"--cpus-per-task={request.cpus}"],
         "stderr_to_stdout": True,
     }
     if batch.measures and request.exclusive:

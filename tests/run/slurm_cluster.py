@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import shutil
 import signal
 import socket
@@ -17,10 +18,11 @@ CLIENTS = ("sbatch", "srun", "squeue", "scancel", "scontrol")
 CONF = """
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
-SlurmUser=root
-SlurmdUser=root
+SlurmUser={user}
+SlurmdUser={user}
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge/socket
+# A requeued job waits until its old credential has expired, two minutes if it is not said.
+AuthInfo=socket={folder}/munge/socket,cred_expire=5
 SlurmctldPort={controller_port}
 SlurmdPort={node_port}
 StateSaveLocation={folder}/state
@@ -49,9 +51,8 @@ def why_not() -> str | None:
     """Why no Slurm can be started here, None if it can."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin"])
     lacking = [name for name in (*DAEMONS, *CLIENTS) if not shutil.which(name, path=path)]
-    if lacking:
-        return f"{', '.join(lacking)} not installed (slurmctld slurmd slurm-client munge)"
-    return None if os.geteuid() == 0 else "slurmd and munged are to be started by root"
+    packages = "slurmctld slurmd slurm-client munge"
+    return f"{', '.join(lacking)} not installed (Debian: {packages})" if lacking else None
 
 
 def _free_port() -> int:
@@ -65,6 +66,8 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        # Daemons of a user serve that user's jobs: no need for root.
+        self.user = pwd.getpwuid(os.geteuid()).pw_name
         self.conf = folder / "slurm.conf"
         self.environment = dict(os.environ) | {"SLURM_CONF": str(self.conf)}
 
@@ -78,6 +81,7 @@ class Cluster:
         text = CONF.format(
             host=socket.gethostname().split(".")[0],
             folder=self.folder,
+            user=self.user,
             controller_port=_free_port(),
             node_port=_free_port(),
         )
@@ -94,7 +98,7 @@ class Cluster:
 
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(subprocess.CalledProcessError):
-            self.said("scancel", "--user=root")
+            self.said("scancel", f"--user={self.user}")
         for name in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
             self._end(self.folder / name)
 
