@@ -17,78 +17,76 @@ from harness.cli import app
 from harness.protocol import available
 from tests.conftest import ROOT
 
+ROOT_COMMAND: Any = typer.main.get_command(app)
+KNOWN = ("NAME", *available())
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(r"^```(?:sh|bash|console)?\n(.*?)^```", re.MULTILINE | re.DOTALL)
-INLINE = re.compile(r"`(fetalbench [^`]+)`")
-# What stands for something in a sentence, and what it may stand for.
-PLACEHOLDERS = {"…": "", "--preset interactive|haste|bursts": "--preset haste"}
+INLINE = re.compile(r"`(fetalbench [^`\n]+)`")
+# What stands for something in a sentence, and something that it may stand for.
+MEANINGS = {
+    "--split …": "--split sub-01=train",
+    "interactive|haste|bursts": "haste",
+    " [--json]": " --json",
+}
 
 
 def commands(page: Path) -> list[str]:
     """Calls of fetalbench in the blocks and sentences of a page."""
     text = page.read_text(encoding="utf-8")
-    blocks = "\n".join(FENCE.findall(text)).replace("\\\n", " ")
-    found = [match[1] for line in blocks.splitlines() for match in INLINE.finditer(f"`{line}`")]
-    for line in blocks.splitlines():
-        words = line.removeprefix("$ ").strip()
-        for part in re.split(r"\s(?:&&|\||>)\s|;", words.partition("  #")[0].partition(" # ")[0]):
-            if part.strip().startswith("fetalbench "):
-                found.append(part.strip())
-    for match in INLINE.finditer(text):
-        found += [part for part in match[1].split(" && ") if part.startswith("fetalbench ")]
-    return list(dict.fromkeys(found))
+    lines = "\n".join(FENCE.findall(text)).replace("\\\n", " ").splitlines()
+    lines = [re.split(r"\s#\s", line.strip().removeprefix("$ "))[0] for line in lines]
+    lines += INLINE.findall(text)
+    parts = [part.strip() for line in lines for part in re.split(r"\s(?:&&|[|>])\s|;", line)]
+    return list(dict.fromkeys(part for part in parts if part.startswith("fetalbench ")))
 
 
-CALLS = [(page.name, line) for page in PAGES for line in commands(page)]
+CALLS = {page.name: found for page in PAGES if (found := commands(page))}
 
 
-@pytest.mark.parametrize(("page", "line"), CALLS, ids=lambda value: value)
-def test_a_command_in_the_documentation_is_one_that_fetalbench_takes(page: str, line: str) -> None:
-    for word, meaning in PLACEHOLDERS.items():
+@pytest.mark.parametrize("page", CALLS)
+def test_commands_in_the_documentation_are_ones_that_fetalbench_takes(page: str) -> None:
+    wrong = [f"{line}: {why}" for line in CALLS[page] if (why := complaint(line))]
+    assert wrong == []
+
+
+def complaint(line: str) -> str | None:
+    """What fetalbench would say of a command without running it, None if it would run."""
+    for word, meaning in MEANINGS.items():
         line = line.replace(word, meaning)
-    # An option that may be left out.
-    words = shlex.split(re.sub(r"\[(--[a-z-]+)\]", r"\1", line))[1:]
-    command: Any = typer.main.get_command(app)
-    name = "fetalbench"
-    while _is_group(command) and words and not words[0].startswith("-"):
-        assert words[0] in command.commands, f"{page}: there is no `{name} {words[0]}`"
-        command, name = command.commands[words[0]], f"{name} {words[0]}"
-        words = words[1:]
-        if not words and _is_group(command):
-            return
-    options = {option for parameter in command.params for option in parameter.opts}
-    options |= {option for parameter in command.params for option in parameter.secondary_opts}
-    if {*words} <= {"--install-completion", "--help", "--version"}:
-        return
-    used = {word.partition("=")[0] for word in words if word.startswith("--")}
-    assert used <= options, f"{page}: `{name}` has no {', '.join(sorted(used - options))}"
-    if "=" not in line or "--" in line:
-        command.make_context(name, _without_names_alone(words, command), resilient_parsing=False)
-    for before, word in pairwise(words):
-        if before == "--protocol" and not word.endswith(".toml"):
-            assert word in available()
+    words, command = shlex.split(line)[1:], ROOT_COMMAND
+    while (known := getattr(command, "commands", None)) and words:
+        if words[0] in ("--install-completion", "--help", "--version"):
+            return None
+        if words[0] not in known:
+            return f"there is no command {words[0]}"
+        command, words = known[words[0]], words[1:]
+    if known:
+        return None
+    names = [option for p in command.params for option in (*p.opts, *p.secondary_opts)]
+    if unknown := [w for w in words if w.startswith("--") and w not in names]:
+        return f"there is no option {unknown[0]}"
+    # One that is only named in a sentence lacks its arguments.
+    try:
+        command.make_context("fetalbench", list(words), resilient_parsing=not words)
+    except Exception as error:
+        return str(getattr(error, "message", "") or error)
+    protocols = [b for a, b in pairwise(words) if a == "--protocol" and not b.endswith(".toml")]
+    return next((f"no protocol {name}" for name in protocols if name not in KNOWN), None)
 
 
-def _is_group(command: Any) -> bool:
-    return bool(getattr(command, "commands", None))
-
-
-def _without_names_alone(words: list[str], command: Any) -> list[str]:
-    """A command that is only named in a sentence, with its arguments filled in."""
-    given = [word for word in words if not word.startswith("-")]
-    if words or given:
-        return words
-    needed = [p for p in command.params if p.required and p.param_type_name == "argument"]
-    filled = ["name" for _ in needed]
-    for parameter in command.params:
-        if parameter.required and parameter.param_type_name == "option":
-            filled += [parameter.opts[0], "value"]
-    return filled
+def test_what_is_wrong_in_a_command_is_found() -> None:
+    assert complaint("fetalbench run --protocol smoke --launch slurm --gpus 1") is None
+    assert complaint("fetalbench rum") == "there is no command rum"
+    assert complaint("fetalbench run --sedes 1") == "there is no option --sedes"
+    assert "moon" in (complaint("fetalbench run --device moon") or "")
+    assert complaint("fetalbench run --protocol papper") == "no protocol papper"
+    assert "Missing parameter: network" in (complaint("fetalbench train --out x.safetensors") or "")
 
 
 def test_the_documentation_is_found() -> None:
-    assert len(CALLS) > 50
-    assert {"run", "report", "status", "collect"} <= {line.split()[1] for _, line in CALLS}
+    lines = [line for found in CALLS.values() for line in found]
+    assert len(lines) > 50
+    assert {"run", "report", "status", "collect"} <= {line.split()[1] for line in lines}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

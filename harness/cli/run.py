@@ -37,9 +37,8 @@ def run(
         str, typer.Option("--jobs", help="Trainings at a time: a number, or auto.")
     ] = "1",
     track: Annotated[
-        list[Literal["tensorboard", "mlflow", "wandb"]] | None,
-        typer.Option("--track", help="Curves for another program, too; repeatable."),
-    ] = None,
+        str, typer.Option("--track", help="Curves for some of tensorboard,mlflow,wandb, too.")
+    ] = "",
     launch: Annotated[
         Literal["slurm", "print"] | None,
         typer.Option("--launch", help="Elsewhere: as Slurm jobs, or as commands on stdout."),
@@ -77,7 +76,7 @@ def run(
             force=force,
             stages=cells.stages_of(stages),
             at_once=jobs,
-            track=track or (),
+            track=names(track),
             **chosen,
         )
         return

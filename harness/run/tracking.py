@@ -16,9 +16,11 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, override
+from typing import Any, Literal, Self
 
-from harness.errors import EnvironmentFault
+from typing_extensions import override
+
+from harness.errors import EnvironmentFault, unknown
 from harness.jobs import events
 from harness.jobs.events import Event, Report
 from harness.jobs.job import Job
@@ -235,7 +237,10 @@ _TRACKERS: dict[Kind, Callable[[Path, CellKey], Tracker]] = {
 
 
 def kinds(names: Sequence[str]) -> list[Kind]:
-    """The trackers of that name, each once and ready."""
+    """The trackers of that name, each once and ready. Raises `UsageError`, `EnvironmentFault`."""
+    for name in names:
+        if name not in NEEDS:
+            raise unknown("tracker", name, NEEDS)
     chosen = [kind for kind in NEEDS if kind in names]
     for kind in chosen:
         require(kind)
