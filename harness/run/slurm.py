@@ -105,8 +105,8 @@ def submit(
     made: list[list[tuple[str, int]]] = []
     for batch in batches:
         parts = []
-        donors = {donor for u in batch.units if (donor := launch.donor(template, u.cell))}
-        earlier = [queued[cell] for cell in donors if cell in queued]
+        donors = [donor for u in batch.units if (donor := launch.donor(template, u.cell))]
+        earlier = list(dict.fromkeys(queued[cell] for cell in donors if cell in queued))
         for start in range(0, len(batch.units), LARGEST_ARRAY):
             units = batch.units[start : start + LARGEST_ARRAY]
             number = start // LARGEST_ARRAY

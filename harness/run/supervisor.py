@@ -128,7 +128,7 @@ def _work(
     try:
         if job.device == "cpu":
             with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(process.pid).cpu_affinity(slot.cores[:threads])
+                psutil.Process(process.pid).cpu_affinity(list(slot.cores[:threads]))
         watching.run()
     except KeyboardInterrupt:
         watch.interrupt(process)

@@ -28,6 +28,7 @@ from harness.records import store
 from harness.records.schema import CellKey
 
 Kind = Literal["tensorboard", "mlflow", "wandb"]
+KINDS: tuple[Kind, ...] = ("tensorboard", "mlflow", "wandb")
 # Module that must be there, and the variables that keep it to itself.
 NEEDS: dict[Kind, tuple[str, dict[str, str]]] = {
     "tensorboard": ("tensorboard", {}),
@@ -61,7 +62,8 @@ class Tracking:
     def __init__(
         self, kind: Kind, template: Job, report: Report, warn: Callable[[str], None]
     ) -> None:
-        self._kind, self._template, self._report, self._warn = kind, template, report, warn
+        self._kind: Kind = kind
+        self._template, self._report, self._warn = template, report, warn
         self._open: dict[CellKey, Tracker] = {}
         self._now = threading.local()
         self._lock = threading.Lock()
@@ -155,12 +157,17 @@ class _TensorBoard(Tracker):
 
     @override
     def log(self, values: Mapping[str, float], step: int) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event as FileEvent
-        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.compat.proto import event_pb2, summary_pb2
 
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        event = FileEvent(wall_time=time.time(), step=step, summary=Summary(value=points))
-        self._writer.add_event(event)
+        # Made at their import from a description, which a type checker cannot read.
+        summary: Any = summary_pb2
+        event: Any = event_pb2
+        points = [
+            summary.Summary.Value(tag=name, simple_value=value) for name, value in values.items()
+        ]
+        self._writer.add_event(
+            event.Event(wall_time=time.time(), step=step, summary=summary.Summary(value=points))
+        )
         self._writer.flush()
 
     @override
@@ -201,7 +208,8 @@ class _WandB(Tracker):
     """A run per start, kept offline; `wandb sync` would upload it."""
 
     def __init__(self, folder: Path, cell: CellKey) -> None:
-        import wandb
+        # Not among what the tests install.
+        import wandb  # pyright: ignore[reportMissingImports]
 
         folder.mkdir(parents=True, exist_ok=True)
         # Its defaults name the user's host, command line and repository.
@@ -241,7 +249,7 @@ def kinds(names: Sequence[str]) -> list[Kind]:
     for name in names:
         if name not in NEEDS:
             raise unknown("tracker", name, NEEDS)
-    chosen = [kind for kind in NEEDS if kind in names]
+    chosen: list[Kind] = [kind for kind in KINDS if kind in names]
     for kind in chosen:
         require(kind)
     return chosen

@@ -32,6 +32,10 @@ def ignore(_: events.Event) -> None:
     pass
 
 
+def refuse(event: events.Event) -> None:
+    pytest.fail(f"nothing to tell, but {event}")
+
+
 def job_of(
     dataset: Dataset, folder: Path, seed: int, *, backend: str = "torch", at_once: int = 2, **tables
 ) -> Job:
@@ -181,13 +185,13 @@ def test_measurements_on_other_cores_or_gpus_do_not_wait(
     disc_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = job_of(disc_data, tmp_path, 0).model_copy(update={"stages": ("measure",)})
-    with slots.held(job, Slot((4, 5)), ignore), slots.held(job, Slot((6, 7)), pytest.fail):
+    with slots.held(job, Slot((4, 5)), ignore), slots.held(job, Slot((6, 7)), refuse):
         pass
     gpu = job.model_copy(update={"device": "cuda"})
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     with slots.held(gpu, slots.whole(), ignore):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
-        with slots.held(gpu, slots.whole(), pytest.fail):
+        with slots.held(gpu, slots.whole(), refuse):
             pass
         stopped = slots.whole()
         stopped.stop.set()

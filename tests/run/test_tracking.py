@@ -70,9 +70,10 @@ def test_tensorboard_draws_the_curves(disc_data: Dataset, tmp_path: Path) -> Non
     run("tensorboard", template, cell_of(template, disc_data))
     (file,) = folder_of(tmp_path).rglob("events.out.tfevents.*")
     assert file.parent.name == "rfbsnet-torch-seed-0"
-    # Read in a process of its own: its reader imports TensorFlow where there is one.
+    # In a process of its own, in which its reader cannot import TensorFlow.
     code = f"""
 import json, sys
+sys.modules["tensorflow"] = None
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.util.tensor_util import make_ndarray
 found = [
