@@ -85,6 +85,12 @@ class MeasuringStarted(Base):
     default: bool
 
 
+class StillAtWork(Base):
+    """The worker has done a batch or a query since its last event."""
+
+    event: Literal["at_work"] = "at_work"
+
+
 class CellDone(Base):
     """The cell's record is committed."""
 
@@ -110,6 +116,7 @@ Event = (
     | TrainingRestarted
     | EpochDone
     | MeasuringStarted
+    | StillAtWork
     | CellDone
     | JobRefused
 )
