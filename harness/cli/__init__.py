@@ -30,6 +30,7 @@ from harness.cli import (
     stream,
     terminal,
     train,
+    tune,
     version,
     weights,
 )
@@ -59,6 +60,7 @@ app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("compare")(compare_command.compare)

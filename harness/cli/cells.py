@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,13 +93,20 @@ def _losses(
 
 
 def _execute(template: Job, cells: Sequence[GridCell]) -> Summary:
-    """Run the cells; an interruption or a refusal is a sentence and its exit code."""
+    """Run the cells."""
+    with shown_progress() as progress:
+        return runner.execute(template, cells, progress)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Progress on the terminal; an interruption or a refusal is a sentence and its exit code."""
     # A shell that starts us in the background ignores SIGINT for us; `kill` sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
         with Progress() as progress:
-            return runner.execute(template, cells, progress)
+            yield progress
     except Interrupted:
         typer.echo("fetalbench: interrupted; start the same command again to resume.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -26,7 +26,7 @@ class GridReady(Base):
     event: Literal["grid"] = "grid"
     todo: int
     done: int
-    what: Literal["cells", "measuring processes"] = "cells"
+    what: Literal["cells", "measuring processes", "trials"] = "cells"
 
 
 class WorkerStarted(Base):

@@ -28,7 +28,7 @@ SPREAD: dict[Source, float] = {
     "other framework": 4.0,
 }
 PROBE_SECONDS = 6.0  # after this no third network is begun
-PROBE_LIMIT_SECONDS = 20.0  # what is not answered by then stays unknown
+PROBE_LIMIT_SECONDS = 60.0  # what is not answered by then stays unknown
 # (p.) Of the cores, before the probe: an idle machine's load average is all but 0.
 BUSY_SHARE = 0.5
 # A training step against an inference, where only one of them is known.
