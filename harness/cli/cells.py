@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -148,18 +148,23 @@ def _losses(
 
 
 def _execute(template: Job, cells: Sequence[GridCell], track: Sequence[str]) -> Summary:
-    """Run the cells; an interruption or a refusal is a sentence and its exit code."""
+    """Run the cells, and hand what they report to the tracking that was asked for."""
+    with shown_progress() as progress, ExitStack() as stack:
+        report: Report = progress
+        for kind in tracking.kinds(track):
+            report = stack.enter_context(tracking.Tracking(kind, template, report, progress.warn))
+        return runner.execute(template, cells, report)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Progress on the terminal; an interruption or a refusal is a sentence and its exit code."""
     # A shell that starts us in the background ignores SIGINT for us; `kill` sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with Progress() as progress, ExitStack() as stack:
-            report: Report = progress
-            for kind in tracking.kinds(track):
-                report = stack.enter_context(
-                    tracking.Tracking(kind, template, report, progress.warn)
-                )
-            return runner.execute(template, cells, report)
+        with Progress() as progress:
+            yield progress
     except Interrupted:
         typer.echo("fetalbench: interrupted; start the same command again to resume.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

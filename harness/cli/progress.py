@@ -77,6 +77,8 @@ class Progress:
                 self._advance()
                 cell = f"{event.cell.network} × {event.cell.backend}"
                 self._console.print(f"{cell}: {event.status}{self._left()}")
+            case events.StillAtWork():
+                pass  # for the watch
             case events.JobRefused():
                 pass  # the command says it once the bar is gone
             case _:

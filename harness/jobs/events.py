@@ -26,7 +26,7 @@ class GridReady(Base):
     event: Literal["grid"] = "grid"
     todo: int
     done: int
-    what: Literal["cells", "measuring processes"] = "cells"
+    what: Literal["cells", "measuring processes", "trials"] = "cells"
 
 
 class WorkerStarted(Base):
@@ -92,6 +92,12 @@ class MeasuringStarted(Base):
     default: bool
 
 
+class StillAtWork(Base):
+    """The worker has done a batch or a query since its last event."""
+
+    event: Literal["at_work"] = "at_work"
+
+
 class CellDone(Base):
     """The cell's record is committed."""
 
@@ -118,6 +124,7 @@ Event = (
     | TrainingRestarted
     | EpochDone
     | MeasuringStarted
+    | StillAtWork
     | CellDone
     | JobRefused
 )
