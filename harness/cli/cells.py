@@ -10,7 +10,7 @@ from typing import Any
 
 import typer
 
-from backends.weights import require_weights_file
+from backends.weights import digest, read_arrays, require_weights_file
 from harness import registry
 from harness.cli.options import print_rows
 from harness.cli.progress import Progress
@@ -67,6 +67,7 @@ def run_cells(
         device=chosen,
         stages=stages,
         weights=weights.absolute() if weights else None,
+        weights_sha256=digest(read_arrays(weights)) if weights else None,
         force=force,
         stream=stream,
     )

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.jobs.job import Stage
-from harness.records.schema import CellKey, Condition, Status
+from harness.records.schema import CellKey, Condition, PlanAccuracy, Status
 
 
 class Base(BaseModel):
@@ -85,6 +85,13 @@ class MeasuringStarted(Base):
     default: bool
 
 
+class ScoringStarted(Base):
+    """The worker scores a plan on the test sets; the entry is its result if the worker dies."""
+
+    event: Literal["scoring"] = "scoring"
+    entry: PlanAccuracy
+
+
 class CellDone(Base):
     """The cell's record is committed."""
 
@@ -110,6 +117,7 @@ Event = (
     | TrainingRestarted
     | EpochDone
     | MeasuringStarted
+    | ScoringStarted
     | CellDone
     | JobRefused
 )

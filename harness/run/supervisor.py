@@ -64,7 +64,7 @@ def run_jobs(jobs: Sequence[Job], report: Report) -> None:
             lost = view.current or (waiting[0] if not view.finished else None)
             if lost is not None:
                 status, reason = view.ended_by or ("crashed", NO_RESULT)
-                _record_loss(job, lost, view.measuring, status, reason)
+                _record_loss(job, lost, view, status, reason)
                 report(events.CellDone(cell=lost, status=status))
                 view.finished.append(lost)
             waiting = [cell for cell in waiting if cell not in view.finished]
@@ -148,7 +148,7 @@ def _death(code: int, log: Path) -> str:
 def _record_loss(
     job: Job,
     cell: CellKey,
-    measuring: events.MeasuringStarted | None,
+    view: WorkerView,
     status: Status,
     reason: str,
 ) -> None:
@@ -157,8 +157,14 @@ def _record_loss(
         if not held:
             return
         stored = store.find_usable(job.results, job.machine, cell)
-        if stored is not None and measuring is not None and job.measures(cell):
-            _record_lost_latencies(job, stored, measuring, status, reason)
+        if stored is not None and view.scoring is not None and job.measures(cell):
+            # All timings came before it.
+            entry = view.scoring.entry.model_copy(update={"status": status, "reason": reason})
+            accuracy = entries.with_accuracy(stored.record.accuracy, entry)
+            changed = stored.record.model_copy(update={"accuracy": accuracy})
+            store.commit(job.results, changed, keep=stored)
+        elif stored is not None and view.measuring is not None and job.measures(cell):
+            _record_lost_latencies(job, stored, view.measuring, status, reason)
         elif stored is not None and not {"train", "evaluate"} & set(job.stages):
             # Nothing that stands in the record was lost with a process that only measures.
             record = stored.record.model_copy(update={"status": status, "reason": reason})

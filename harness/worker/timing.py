@@ -13,6 +13,7 @@ from harness.measuring.latency import Measurement, no_samples
 from harness.measuring.summary import gather
 from harness.records import store
 from harness.records.schema import CellKey, Condition
+from harness.worker.plan_accuracy import score_plans
 from harness.worker.state import Worker
 
 TIMED_SLICES = 64
@@ -21,7 +22,7 @@ WHILE_MEASURING = "while measuring: "
 
 
 def measure(worker: Worker, cell: CellKey, network: Network) -> None:
-    """Time what the record lacks: each measurement is committed before the next begins."""
+    """Time what the record lacks, then score it: each result is committed before the next."""
     job = worker.job
     if not job.part:
         _note_machine(worker, cell)
@@ -50,6 +51,8 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
     ):
         _commit(worker, cell, found)
         worker.poisoned |= found.status == "oom" and job.device == "cuda"
+    if not job.part:
+        score_plans(worker, cell, network)
 
 
 def _note_machine(worker: Worker, cell: CellKey) -> None:

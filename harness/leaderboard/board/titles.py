@@ -35,7 +35,6 @@ PLAN_TITLES = {
     "aot": "JAX, compiled ahead of the first call",
     "onnxruntime": "the PyTorch network exported to ONNX, run by ONNX Runtime",
     "openvino": "the PyTorch network run by OpenVINO in float32",
-    "openvino-bfloat16": "the PyTorch network run by OpenVINO in bfloat16; not the precision that "
-    "was scored",
+    "openvino-bfloat16": "the PyTorch network run by OpenVINO in bfloat16",
     "call": "a NumPy function",
 }
