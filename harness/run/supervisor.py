@@ -19,7 +19,7 @@ from harness import cores
 from harness.data.description import read_meta
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs import events
-from harness.jobs.environment import worker_environment, worker_threads
+from harness.jobs.environment import engine_cache, worker_environment, worker_threads
 from harness.jobs.events import Report
 from harness.jobs.interpreters import interpreter
 from harness.jobs.job import Job
@@ -100,7 +100,7 @@ def _work(
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
-        env=worker_environment(job.backend, job.device, threads, *caches),
+        env=worker_environment(job.backend, job.device, threads, *caches) | _engines(job),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -134,6 +134,13 @@ def _caches(job: Job, folder: Path) -> Iterator[tuple[Path | None, Path]]:
         yield None, fresh
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _engines(job: Job) -> dict[str, str]:
+    """Engines take minutes: the first process of what is published builds them, others do not."""
+    publishable = profile(job.protocol.measuring.profile).publishable
+    folder = job.results.absolute() / store.WORK / "tensorrt"
+    return engine_cache(folder, fresh=publishable and not job.part)
 
 
 def _death(code: int, log: Path) -> str:
