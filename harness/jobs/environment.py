@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
+from backends import plans
 from harness import cores
 from harness.errors import EnvironmentFault
 from harness.jobs import interpreters
@@ -47,6 +48,11 @@ def worker_threads(threads: int) -> int:
             "measuring.threads."
         )
     return threads or usable
+
+
+def engine_cache(folder: Path, *, fresh: bool) -> dict[str, str]:
+    """Variables that declare where TensorRT keeps its engines, and whether to build them again."""
+    return {plans.ENGINES: str(folder)} | ({plans.FRESH_ENGINES: "1"} if fresh else {})
 
 
 def worker_environment(

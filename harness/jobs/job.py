@@ -37,7 +37,8 @@ class Job(BaseModel):
 
     Without cells it is the template of a run: all that its jobs share. The command line makes it.
 
-    `weights` names a file that takes the place of training. Folders are as the user typed them,
+    `weights` names a file that takes the place of training, `weights_sha256` is the digest of its
+    values. Folders are as the user typed them,
     for the command that repeats a cell. `hardware` is the machine as the parent sees it: a worker
     that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
@@ -56,6 +57,7 @@ class Job(BaseModel):
     cells: tuple[CellKey, ...] = ()
     stages: tuple[Stage, ...] = RUN_STAGES
     weights: Path | None = None
+    weights_sha256: str | None = None
     device: Device = "cpu"
     force: bool = False
     measured_seed: int | None = None

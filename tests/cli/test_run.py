@@ -269,7 +269,7 @@ def test_train_evaluate_and_measure_by_themselves(
     done = fetalbench(*measure, "--batch", "1,2")
     assert done.returncode == 0, done.stderr
     # Another plan and another size find their place in the same record; nothing is done twice.
-    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs", "--batch", "1")
+    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs-float32", "--batch", "1")
     assert done.returncode == 0, done.stderr
     assert "2 measuring processes to do" in done.stderr
     (measured,) = load_records(tmp_path / "measurements")
@@ -278,7 +278,7 @@ def test_train_evaluate_and_measure_by_themselves(
         ("eager", 1): "ok",
         ("eager", 2): "ok",
         ("onnxruntime", 1): "ok",
-        ("cuda-graphs", 1): "unsupported",
+        ("cuda-graphs-float32", 1): "unsupported",
     }
     assert [entry.default for entry in found.values()] == [True, True, False, False]
     memory = found["onnxruntime", 1].memory
