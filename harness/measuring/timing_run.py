@@ -30,6 +30,7 @@ def measure_network(
     device: str = "cpu",
     process: int = 0,
     processes: int = 1,
+    deterministic: bool | None = None,
     meter: Meter | None = None,
     begin: Callable[[Condition], bool] = lambda _: True,
 ) -> Iterator[Measurement]:
@@ -47,6 +48,7 @@ def measure_network(
         process=process,
         processes=processes,
         default=execution_plans.default(backend.capabilities.plans, device).key,
+        deterministic=deterministic,
         meter=meter,
     )
     for plan in plans:

@@ -100,7 +100,9 @@ def _work(
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
-        env=worker_environment(job.backend, job.device, threads, *caches),
+        env=worker_environment(
+            job.backend, job.device, threads, *caches, deterministic=job.deterministic
+        ),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
