@@ -107,6 +107,22 @@ class Job(BaseModel):
         keys = (self.plan,) if self.plan is not None else keys
         return plans.chosen(keys, PLANS[backend], self.device)
 
+    @property
+    def deterministic(self) -> bool:
+        """Whether the process keeps to deterministic operations: it trains or evaluates.
+
+        One that only measures is free to take the fastest, as a user's program would.
+        """
+        return bool({"train", "evaluate"} & set(self.stages))
+
+    @property
+    def shares_process(self) -> bool:
+        """Whether one process serves several cells, and times what it has trained.
+
+        Never on a GPU: determinism, once asked for, stays in force in a process.
+        """
+        return self.protocol.limits.share_process and self.device == "cpu"
+
     def measures(self, cell: CellKey) -> bool:
         """Whether this job times the cell."""
         return "measure" in self.stages and self.measured_seed in (None, cell.seed)

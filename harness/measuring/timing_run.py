@@ -30,6 +30,7 @@ def measure_network(
     device: str = "cpu",
     process: int = 0,
     processes: int = 1,
+    deterministic: bool | None = None,
     meter: Meter | None = None,
     pulse: Callable[[], None] = lambda: None,
     begin: Callable[[Condition], bool] = lambda _: True,
@@ -48,6 +49,7 @@ def measure_network(
         process=process,
         processes=processes,
         default=execution_plans.default(backend.capabilities.plans, device).key,
+        deterministic=deterministic,
         meter=meter,
         pulse=pulse,
     )

@@ -89,7 +89,7 @@ def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary
     for cell in cells:
         if not cell.can_run:
             _record_absent(template, cell)
-    apart = not template.protocol.limits.share_process
+    apart = not template.shares_process
     stages: tuple[Stage, ...] = template.stages
     if apart:
         stages = tuple(stage for stage in stages if stage != "measure")
@@ -128,11 +128,7 @@ def _is_due(template: Job, cell: GridCell) -> bool:
     if template.force or "stream" in template.stages or cell.state in ("to do", "failed"):
         return True
     # With processes of their own for measuring, what is left to measure comes later.
-    return (
-        cell.state == "to measure"
-        and "measure" in template.stages
-        and template.protocol.limits.share_process
-    )
+    return cell.state == "to measure" and "measure" in template.stages and template.shares_process
 
 
 def _summary(template: Job, cells: Sequence[GridCell]) -> Summary:

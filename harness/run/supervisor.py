@@ -116,7 +116,10 @@ def _work(
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
-        env=worker_environment(job.backend, job.device, threads, *caches) | _engines(job),
+        env=worker_environment(
+            job.backend, job.device, threads, *caches, deterministic=job.deterministic
+        )
+        | _engines(job),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,

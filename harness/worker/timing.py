@@ -51,6 +51,7 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
         device=job.device,
         process=job.part,
         processes=job.parts,
+        deterministic=job.deterministic,
         meter=worker.meter,
         pulse=Pulse(worker.report),
         begin=begin,
