@@ -17,6 +17,7 @@ from backends.errors import BackendError
 from harness.cli import (
     check,
     clean,
+    collect,
     cost,
     data,
     doctor,
@@ -32,9 +33,12 @@ from harness.cli import (
     publish,
     report,
     run,
+    segment,
+    status,
     stream,
     terminal,
     train,
+    tune,
     verify,
     version,
     weights,
@@ -47,6 +51,8 @@ QUICK_START = """fetalbench: which network should segment the fetal brain while 
   fetalbench data phantom --out data/tiny      make the embedded data set
   fetalbench run --data data/tiny              train, evaluate and measure every network
   fetalbench report                            write reports/index.html
+
+  fetalbench segment STACK.nii.gz              brain masks of your own stacks
 
   fetalbench list          networks and backends        fetalbench doctor   what this machine has
   fetalbench new NET       start a network              fetalbench check NET   examine it
@@ -64,7 +70,10 @@ app.add_typer(data.app, name="data", help="Make, import, check and show data set
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("collect")(collect.collect)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("compare")(compare_command.compare)
@@ -75,6 +84,7 @@ app.command("verify")(verify.verify)
 app.command("migrate")(migrate.migrate)
 app.command("clean")(clean.clean)
 app.command("export")(export.export)
+app.command("segment")(segment.segment)
 app.command("stream")(stream.stream)
 app.command("cost")(cost.cost)
 app.command("parity")(parity.parity)

@@ -30,6 +30,7 @@ from harness.records.stored import (
     GALLERY_DIGEST,
     HISTORY,
     LATENCY,
+    PLAN_SLICES,
     PREDICTIONS,
     RECORD,
     SLICES,
@@ -47,6 +48,7 @@ __all__ = [
     "GALLERY_DIGEST",
     "HISTORY",
     "LATENCY",
+    "PLAN_SLICES",
     "PREDICTIONS",
     "RECORD",
     "SLICES",
@@ -64,8 +66,9 @@ DYING_SECONDS = 150.0
 
 # From version n to n + 1. A record is brought up step by step when it is read; the file stays.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    # Schema 2 has the digest, which only `fetalbench migrate` can give an older record.
-    1: lambda content: content | {"schema_version": 2},
+    # Version 2 brought `accuracy`, empty if no plan was scored, and the digest, which only
+    # `fetalbench migrate` can give an older record.
+    1: lambda record: record | {"schema_version": 2},
 }
 
 
@@ -265,6 +268,15 @@ def load_records(root: Path) -> list[StoredRecord]:
     return list(found.records)
 
 
+def records_of(root: Path, machine: str, network: str, backend: str) -> list[Record]:
+    """What one machine has on record of a network in a framework; damaged records are left out."""
+    found = []
+    for path in sorted(root.glob(f"{machine}/*/*/{network}/{backend}/*/{RECORD}")):
+        with contextlib.suppress(RecordError):
+            found.append(read_record(path.parent))
+    return found
+
+
 def load_galleries(root: Path) -> dict[tuple[str, str], pd.DataFrame]:
     """Images and reference masks for overlays, by (data set folder, protocol folder).
 
@@ -442,6 +454,11 @@ def _taken(file: IO[str]) -> bool:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{file.name}: its file system grants no locks ({error.strerror}); mount it with "
+            "flock, or choose another folder with --results."
+        ) from None
     return True
 
 

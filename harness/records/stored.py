@@ -23,6 +23,7 @@ GALLERY = "gallery.parquet"
 GALLERY_DIGEST = "gallery.sha256"
 SLICES = "slices.parquet"
 PREDICTIONS = "predictions.parquet"
+PLAN_SLICES = "plan_slices.parquet"
 HISTORY = "history.parquet"
 LATENCY = "latency.parquet"
 STREAM = "stream.parquet"
@@ -78,6 +79,10 @@ class StoredRecord:
     def latency_samples(self) -> pd.DataFrame:
         """Raw latencies in nanoseconds."""
         return self.table(LATENCY)
+
+    def plan_slices(self) -> pd.DataFrame:
+        """Scores slice by slice of each execution plan, and the pixels that it changed."""
+        return self.table(PLAN_SLICES)
 
     def history(self) -> pd.DataFrame:
         """Loss and validation Dice epoch by epoch."""
