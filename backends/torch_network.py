@@ -22,7 +22,7 @@ from backends.contract import (
     Weights,
     WeightSpec,
 )
-from backends.errors import require_images
+from backends.errors import OutputError, require_images
 from backends.onnx_export import onnx_bytes
 from backends.runtimes import run_file
 from backends.torch_graphs import CudaRecorder, GraphInference
@@ -110,7 +110,13 @@ class TorchNetwork(Network):
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
                 batch = self.module.to_device(images[start : start + EVALUATION_BATCH])
-                parts.append(module(batch.to(dtype)).permute(0, 2, 3, 1).cpu().numpy())
+                output = module(batch.to(dtype))
+                if not isinstance(output, torch.Tensor) or output.ndim != 4:
+                    raise OutputError(
+                        f"the network returns {_kind(output)}, expected a tensor of (images, "
+                        "classes, height, width)."
+                    )
+                parts.append(output.permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(parts)
 
     @override
@@ -172,3 +178,9 @@ class TorchNetwork(Network):
     @override
     def gradients(self, images: Array, masks: Array, loss: str) -> dict[str, Array]:
         return gradients(self.module, images, masks, loss)
+
+
+def _kind(output: object) -> str:
+    if isinstance(output, torch.Tensor):
+        return f"a tensor of {output.ndim} axes"
+    return type(output).__name__

@@ -23,6 +23,10 @@ from harness.data.augmentation_levels import strengths_of
 from harness.errors import RecordError, UsageError, unknown
 from harness.registry import check_name
 
+# Beyond these a number is a slip: what it asks for fits into no memory, or into no generator.
+LARGEST_SIDE = 4096
+LARGEST_BATCH = 65_536
+LARGEST_SEED = 2**32 - 1
 FOLDER = Path(__file__).parent / "protocols"
 
 Item = TypeVar("Item")
@@ -43,9 +47,9 @@ class Section(BaseModel):
 class Input(Section):
     """What a network sees."""
 
-    height: int = 256
-    width: int = 256
-    classes: int = Field(default=2, ge=2)
+    height: int = Field(default=256, le=LARGEST_SIDE)
+    width: int = Field(default=256, le=LARGEST_SIDE)
+    classes: int = Field(default=2, ge=2, le=255)
     fit: Literal["crop_pad", "resize", "resample"] = "crop_pad"
     pixel_mm: float | None = Field(
         default=None, gt=0.1, le=10, description='size of a pixel that fit = "resample" makes'
@@ -61,7 +65,7 @@ class TrainingSettings(Section):
     decay: float = Field(default=0.9, gt=0, le=1)
     decay_steps: int = Field(default=2000, ge=1)
     epochs: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=8, ge=2)
+    batch_size: int = Field(default=8, ge=2, le=LARGEST_BATCH)
     validation_share: float = Field(default=0.2, gt=0, lt=1)
     validation_by: Literal["subject", "slice"] = "subject"
     augmentation: Augmentation = "none"
@@ -84,7 +88,7 @@ class Evaluation(Section):
         default=("normal", "challenging"), min_length=1
     )
     nsd_tolerance_mm: float = Field(default=2.0, gt=0)
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: int = Field(default=8, ge=1, le=LARGEST_BATCH)
     largest_outside_share: float = Field(
         default=0.05, ge=0, le=1, description="of a stack's brain outside the window, else refused"
     )
@@ -94,7 +98,7 @@ class Measuring(Section):
     """What is timed. An empty `plans` means each backend's default plan, which evaluation uses."""
 
     profile: Literal["quick", "publish", "mlperf"] = "quick"
-    batches: List[Annotated[int, Field(ge=1)]] = Field(default=(1,), min_length=1)
+    batches: List[Annotated[int, Field(ge=1, le=LARGEST_BATCH)]] = Field(default=(1,), min_length=1)
     quantities: List[Literal["forward", "end_to_end"]] = Field(
         default=("forward", "end_to_end"), min_length=1
     )
@@ -108,7 +112,7 @@ class Grid(Section):
 
     networks: List[str] = ()
     backends: List[str] = ()
-    seeds: List[Annotated[int, Field(ge=0)]] = Field(default=(0,), min_length=1)
+    seeds: List[Annotated[int, Field(ge=0, le=LARGEST_SEED)]] = Field(default=(0,), min_length=1)
     first: List[str] = Field(
         default=(), description="networks that are trained and measured before the others"
     )
@@ -208,6 +212,8 @@ def load_protocol(name_or_path: str) -> Protocol:
         raise UsageError(f"{path}: cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML ({error}).") from None
+    except RecursionError:
+        raise UsageError(f"{path}: is nested too deeply.") from None
     return parse_protocol(data, str(path))
 
 

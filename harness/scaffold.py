@@ -8,7 +8,7 @@ from pathlib import Path
 
 import architectures
 from harness import registry
-from harness.errors import UsageError
+from harness.errors import EnvironmentFault, UsageError
 
 TEMPLATE = Path(architectures.__file__).parent / "_template"
 # A network's folder is a Python package, so its name must be importable.
@@ -44,6 +44,11 @@ def new_network(name: str, folder: Path | None) -> list[Path]:
     _check(name)
     if folder is None:
         package = Path(architectures.__file__).parent / name
+        if "site-packages" in package.parts or "dist-packages" in package.parts:
+            raise UsageError(
+                "fetalbench is installed, and an installed package is not written into: start the "
+                f"network as a package of its own with --folder {name}."
+            )
         top, extra = package, {}
     else:
         package = folder / f"fetalbench_{name}"
@@ -56,9 +61,15 @@ def new_network(name: str, folder: Path | None) -> list[Path]:
         package / path.name: _renamed(path.read_text(encoding="utf-8"), name)
         for path in sorted(TEMPLATE.glob("*.py"))
     }
-    package.mkdir(parents=True)
-    for path, text in contents.items():
-        path.write_text(text, encoding="utf-8")
+    try:
+        package.mkdir(parents=True)
+        for path, text in contents.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{error.filename or package}: cannot be written ({error.strerror}); choose another "
+            "place with --folder."
+        ) from None
     return list(contents)
 
 
