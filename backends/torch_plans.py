@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from backends import runtimes
 from backends.onnx_export import onnx_bytes
 from backends.plans import PLANS, RUNTIMES, require
+from backends.torch_module import require_logits
 
 
 class Forward:
@@ -77,10 +79,12 @@ def _low_precision(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], 
     reduced = copy.deepcopy(module)
     for layer in reduced.modules():
         # Batch normalisation keeps float32 statistics: PyTorch mixes the two by itself.
-        if not isinstance(layer, nn.BatchNorm2d):
-            for parameter in layer.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
-    return lambda images: reduced(images.to(dtype)).float()
+        if isinstance(layer, _BatchNorm):
+            continue
+        for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
+    return lambda images: require_logits(reduced(images.to(dtype)), dtype).float()
 
 
 def _tf32(module: nn.Module) -> Callable[[Tensor], Tensor]:

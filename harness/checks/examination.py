@@ -24,7 +24,7 @@ from backends.errors import (
     Unsupported,
     WeightsError,
 )
-from backends.weights import initial_values
+from backends.weights import starting_values
 from harness.checks.random_weights import batch, images_and_masks
 
 SIDE = 64
@@ -199,7 +199,7 @@ def learning(examined: Implementation, network: Network) -> str:
     trainable = [spec.name for spec in network.weight_specs() if spec.trainable]
     if not trainable or not examined.backend.capabilities.trains:
         raise Unsupported("there is nothing to train, or the backend does not train.")
-    network.set_weights(initial_values(network.weight_specs(), 0, examined.he_normal))
+    network.set_weights(starting_values(network, 0, examined.he_normal))
     images, masks = batch(SIDE, SIDE, 4)
     trainer = examined.trainer()
     trainer.set_data(images, masks)

@@ -104,7 +104,4 @@ def _other_arithmetic(backend: Backend, plan: Plan) -> tuple[str, ...]:
 
 
 def _flops(network: Network) -> int | None:
-    try:
-        return cost.count(network.operations(), network.weight_specs()).flops
-    except Unsupported:
-        return None
+    return cost.of(network)[0].flops
