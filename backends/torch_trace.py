@@ -144,13 +144,16 @@ class _Recorder(TorchDispatchMode):
             self.operations.append(_operation(name, _KINDS[packet], args, output))
         elif packet in _PRODUCTS:
             first, second = (args[place] for place in _PRODUCTS[packet])
-            self.operations.append(_product(name, first, second, output))
+            biased = packet in (_aten.addmm, _aten.baddbmm)
+            self.operations.append(_product(name, first, second, biased))
         elif "scaled_dot_product" in packet.__name__:
             self.operations += _attention(name, *args[:3])
+        elif packet in _FREE or func.is_view:
+            return output
         elif torch.Tag.pointwise in func.tags:
             result = output if isinstance(output, Tensor) else args[0]
             self._plain(name, "elementwise", result)
-        elif packet not in _FREE and not func.is_view:
+        else:
             result = next((one for one in args if isinstance(one, Tensor)), torch.empty(0))
             self._plain(str(packet), "unknown", result)
         return output
@@ -175,7 +178,7 @@ def _convolution(name: str, args: tuple[Any, ...], output: Tensor) -> Operation:
     )
 
 
-def _product(name: str, first: Tensor, second: Tensor, output: Tensor) -> Operation:
+def _product(name: str, first: Tensor, second: Tensor, biased: bool) -> Operation:
     inner = first.shape[-1]
     rows = prod(first.shape[:-1])
     columns = second.shape[-1] if second.ndim > 1 else 1
@@ -185,6 +188,7 @@ def _product(name: str, first: Tensor, second: Tensor, output: Tensor) -> Operat
         kind="matmul",
         input_size=(batch, rows // batch, inner),
         output_size=(batch, rows // batch, columns),
+        bias=biased,
     )
 
 

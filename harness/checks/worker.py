@@ -161,19 +161,20 @@ class CheckWorker:
 
         Without a file of weights the network is examined with those that training starts from.
         """
-        he_normal = registry.network(name).card.he_normal
+        card = registry.network(name).card
         place = {"name": name, "height": examination.SIDE, "width": examination.SIDE}
         if weights:
             given = read_arrays(Path(weights))
         else:
-            given = starting_values(self.network(**place), 0, he_normal)
+            given = starting_values(self.network(**place), 0, card.he_normal)
         examined = examination.Implementation(
             backend=self._backend,
             build=partial(registry.build, self._backend, name),
             home=lambda: self.network(**place),
             trainer=lambda: self.trainer(**place),
             weights=given,
-            he_normal=he_normal,
+            he_normal=card.he_normal,
+            unused=card.unused,
         )
         return [finding.row() for finding in examination.findings(examined)]
 

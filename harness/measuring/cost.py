@@ -1,8 +1,9 @@
 """Parameters and operations of one inference: our own analytic count.
 
 Two counts stand side by side. `flops` is 2 per multiply-add of (transposed) convolutions and of
-products of matrices, and nothing else; everything else is in `other_ops`. `paper_convention_gflops` repeats what
-TensorFlow's profiler counted for the 2022 RFBSNet paper (Table 1), final softmax included.
+products of matrices, and nothing else; everything else is in `other_ops`.
+`paper_convention_gflops` repeats what TensorFlow's profiler counted for the 2022 RFBSNet paper
+(Table 1), final softmax included.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ SOFTMAX_PER_ELEMENT = 5
 
 
 def multiply_adds(operation: Operation) -> int:
-    """Multiply-adds of a (transposed) convolution or a product of matrices, 0 for everything else.
+    """Multiply-adds of a (transposed) convolution or matrix product, 0 for all else.
 
     A transposed convolution multiplies on its input grid: every input element meets the whole
     kernel once.
@@ -71,7 +72,7 @@ _OTHER_OPS: dict[str, Callable[[Operation], int]] = {
     "resize": _per_output(1),
     "concatenate": _nothing,
     "shuffle": _nothing,
-    "matmul": _nothing,
+    "matmul": _bias,
     "elementwise": _per_output(1),
     # A sum for the mean, a product and a sum for the variance, a product and a sum to apply them.
     "normalise": _per_output(5),
