@@ -35,6 +35,7 @@ from harness.cli import (
 )
 from harness.cli import compare as compare_command
 from harness.errors import EXIT_INTERRUPTED, FetalbenchError
+from harness.jobs.environment import forget_steering
 
 QUICK_START = """fetalbench: which network should segment the fetal brain while the scanner runs?
 
@@ -93,6 +94,7 @@ def quick_start(
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
     terminal.never_fail()
+    forget_steering()
     try:
         app()
     except KeyboardInterrupt:
