@@ -16,7 +16,7 @@ DeviceChoice = Literal["auto", "cpu", "cuda"]
 ROOT = Path(__file__).parents[2]
 # What these variables of a user's shell say would change what a framework computes, or by which
 # way: `TORCHDYNAMO_DISABLE` makes the plan compile eager, `NVIDIA_TF32_OVERRIDE` float32 TF32. No
-# process that computes gets them; what it needs is set below. Where caches and CUDA lie may be said.
+# process that computes gets them; what it needs is set below. Where caches lie may be said.
 STEERING = (
     *("TORCH", "PYTORCH", "NVIDIA_TF32_OVERRIDE", "JAX_", "XLA_", "TF_", "KERAS_", "FLAX_"),
     *(
