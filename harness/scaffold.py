@@ -8,6 +8,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import architectures
 from harness import registry
@@ -52,7 +53,7 @@ CARD = Card(
     citation="{package}.",
     url="{url}",
     # Layers that the library builds and that take no part in the logits.
-    unused=({unused}{comma}),
+    unused={unused},
 )
 """
 
@@ -90,9 +91,10 @@ def new_network(
 ) -> list[Path]:
     """Write the template under `name`, or a library's network; returns the files.
 
-    `source` is MODULE:NAME of a class or function, `settings` are its arguments as KEY=VALUE. Into `architectures/` of this tree, or into `folder` as an installable package that announces
-    the network by its entry point. Raises `UsageError` for a name that no package can have or that
-    is taken, if the folder exists, and for a source that cannot become a network.
+    `source` is MODULE:NAME of a class or function, `settings` are its arguments as KEY=VALUE. Into
+    `architectures/` of this tree, or into `folder` as an installable package that announces the
+    network by its entry point. Raises `UsageError` for a name that no package can have or that is
+    taken, if the folder exists, and for a source that cannot become a network.
     """
     _check(name)
     files = _of_library(name, source, settings) if source else _of_template(name)
@@ -119,8 +121,30 @@ def _of_template(name: str) -> dict[str, str]:
 
 
 def _of_library(name: str, source: str, settings: Sequence[str]) -> dict[str, str]:
+    found = _tried(source, settings)
+    wrapped = found["colours"] or found["part"]
+    imports = found["imports"] | {"torch": ["Tensor", "nn"] if wrapped else ["nn"]}
+    lines = (f"from {module} import {', '.join(own)}" for module, own in sorted(imports.items()))
+    arguments = "".join(f"        {key}={text},\n" for key, text in found["arguments"].items())
+    words = {"title": title(name), "package": found["package"], "url": found["url"]}
+    words |= {"module": found["module"], "source": found["name"], "imports": "\n".join(lines)}
+    words |= {"multiple": found["multiple"], "unused": tuple(found["unused"])}
+    body, made = "", f"{found['name']}(\n{arguments}    )"
+    if wrapped:
+        image = "input.expand(-1, 3, -1, -1)" if found["colours"] else "input"
+        body = WRAPPER.format(title=title(name), image=image, part=found["part"])
+        made = f"{title(name)}({made})"
+    return {
+        "__init__.py": f'"""{title(name)}: a card, and the network as its library builds it."""\n',
+        "card.py": LIBRARY_CARD.format(**words),
+        "torch_net.py": LIBRARY_NET.format(**words, body=body, made=made),
+    }
+
+
+def _tried(source: str, settings: Sequence[str]) -> dict[str, Any]:
+    """What a process with PyTorch found out about a library's network. Raises `UsageError`."""
     for word in settings:
-        if not word.partition("=")[0].isidentifier() or "=" not in word:
+        if "=" not in word or not word.partition("=")[0].isidentifier():
             raise UsageError(f"--set {word!r}: expected KEY=VALUE, such as spatial_dims=2.")
     registry.require_framework("torch")
     done = subprocess.run(
@@ -137,27 +161,7 @@ def _of_library(name: str, source: str, settings: Sequence[str]) -> dict[str, st
         raise UsageError(f"--from {source}: {last}") from None
     if "error" in found:
         raise UsageError(f"--from {found['error']}")
-    imports = found["imports"] | {"torch": ["nn"]}
-    if found["colours"] or found["part"]:
-        imports["torch"] = ["Tensor", "nn"]
-    lines = [
-        f"from {module} import {', '.join(names)}" for module, names in sorted(imports.items())
-    ]
-    arguments = "".join(f"        {key}={text},\n" for key, text in found["arguments"].items())
-    words = {"title": title(name), "package": found["package"], "url": found["url"]}
-    words |= {"module": found["module"], "source": found["name"], "imports": "\n".join(lines)}
-    unused = ", ".join(map(repr, found["unused"]))
-    words |= {"arguments": arguments, "multiple": found["multiple"], "unused": unused}
-    body, made = "", f"{found['name']}(\n{arguments}    )"
-    if found["colours"] or found["part"]:
-        image = "input.expand(-1, 3, -1, -1)" if found["colours"] else "input"
-        body = WRAPPER.format(title=title(name), image=image, part=found["part"])
-        made = f"{title(name)}({made})"
-    return {
-        "__init__.py": f'"""{title(name)}: a card, and the network as its library builds it."""\n',
-        "card.py": LIBRARY_CARD.format(**words, comma="," if unused else ""),
-        "torch_net.py": LIBRARY_NET.format(**words, body=body, made=made),
-    }
+    return found
 
 
 def title(name: str) -> str:
