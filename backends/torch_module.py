@@ -29,6 +29,8 @@ class TorchModule:
             raise BackendError(f"build returns a {type(net).__name__}, expected an nn.Module.")
         self.net = net.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.canonical = canonical_weights(self.net)
+        floats = (each.dtype for each in self.net.parameters() if each.is_floating_point())
+        self.dtype = next(floats, torch.float32)
         self._mode = ""
         self.enter("eval")
 

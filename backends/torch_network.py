@@ -16,6 +16,7 @@ from typing_extensions import override
 from backends import torch_native, torch_trace
 from backends.contract import (
     Array,
+    Inference,
     Network,
     Operation,
     TrainingOptions,
@@ -25,14 +26,17 @@ from backends.contract import (
 from backends.errors import require_images
 from backends.onnx_export import onnx_bytes
 from backends.runtimes import run_file
-from backends.torch_inference import TorchInference
+from backends.torch_graphs import CudaRecorder, GraphInference
+from backends.torch_inference import TorchInference, masks_of
 from backends.torch_module import TorchModule, require_logits, seeded
+from backends.torch_plans import in_precision, require_plan
 from backends.torch_training import TorchTrainer, gradients, unseen_leaves
 from backends.torch_weights import canonical_weights
 from backends.weights import check_weights
 
 # Evaluation runs in slices of this many images, so that its memory does not grow with the data.
 EVALUATION_BATCH = 8
+GRAPHS = "cuda-graphs-"
 
 
 class TorchNetwork(Network):
@@ -49,6 +53,7 @@ class TorchNetwork(Network):
     ) -> None:
         self.classes, self.height, self.width = classes, height, width
         self._build = build
+        self._calibration: Array | None = None
         self.module = TorchModule(build, device, height, width)
 
     @override
@@ -99,6 +104,17 @@ class TorchNetwork(Network):
 
         return logits
 
+    @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        module = TorchModule(
+            lambda: deepcopy(self.module.net).double(), self.module.device, self.height, self.width
+        )
+        trainer = TorchTrainer(module, options)
+        trainer.set_data(images, masks)
+        return trainer.first_step(learning_rate)
+
     def _logits(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Array:
         parts = []
         with torch.inference_mode():
@@ -111,9 +127,18 @@ class TorchNetwork(Network):
     @override
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
-    ) -> TorchInference:
+    ) -> Inference:
         require_images(images, self.height, self.width)
-        return TorchInference(self.module, images, plan, quantity)
+        if plan.startswith(GRAPHS):
+            precision = require_plan(plan, self.module.device).precision
+            network = in_precision(self.module.net, precision)
+            return GraphInference(self.module, network, masks_of, images, quantity, CudaRecorder())
+        return TorchInference(self.module, images, plan, quantity, self._calibration)
+
+    @override
+    def calibrate(self, images: Array) -> None:
+        require_images(images, self.height, self.width)
+        self._calibration = images.copy()
 
     @override
     def export(self, path: Path, metadata: Mapping[str, str]) -> None:

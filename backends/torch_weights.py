@@ -27,8 +27,9 @@ _LAYOUTS: tuple[tuple[type[nn.Module], dict[str, tuple[str, tuple[int, ...]]]], 
     (nn.BatchNorm2d, _BATCH_NORM),
     (nn.PReLU, _PRELU),
 )
-# Constants and counters keep their dtype; what is computed with is float32.
-_KEPT = (torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
+# A network is float32, and its copy for exact results float64; counters keep their dtype.
+_COMPUTED = (torch.float32, torch.float64)
+_COUNTED = (torch.int64, torch.int32, torch.uint8, torch.bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ def _owned(module: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
 
 def _canonical(path: str, layer: nn.Module, own: str, tensor: Tensor) -> CanonicalWeight | None:
     layout = next((names for kind, names in _LAYOUTS if isinstance(layer, kind)), {})
-    if own not in layout or tensor.dtype != torch.float32:
+    if own not in layout or tensor.dtype not in _COMPUTED:
         return None
     name, axes = layout[own]
     spec = WeightSpec(
@@ -101,7 +102,7 @@ def _canonical(path: str, layer: nn.Module, own: str, tensor: Tensor) -> Canonic
 def _native(path: str, own: str, tensor: Tensor) -> CanonicalWeight:
     name = f"{path}.{own}" if path else own
     dtype = str(tensor.dtype).removeprefix("torch.")
-    if tensor.dtype not in _KEPT or (_trains(tensor) and dtype != "float32"):
+    if tensor.dtype not in (*_COMPUTED, *_COUNTED):
         raise BackendError(
             f"weight {name!r} is {dtype}: build the network in float32; the plans convert it."
         )

@@ -148,7 +148,7 @@ def _tried(source: str, settings: Sequence[str]) -> dict[str, Any]:
             raise UsageError(f"--set {word!r}: expected KEY=VALUE, such as spatial_dims=2.")
     registry.require_framework("torch")
     done = subprocess.run(
-        [interpreters.interpreter("torch"), "-m", "harness.checks.library", source, *settings],
+        [interpreters.interpreter("torch"), "-m", "backends.torch_library", source, *settings],
         env=worker_environment("torch", "cpu", 1),
         capture_output=True,
         text=True,

@@ -88,10 +88,7 @@ def of(network: Network) -> tuple[Cost, str]:
     """The cost of one inference, and why its operations are not counted; "" if they are."""
     specs = network.weight_specs()
     try:
-        operations = network.operations()
-        if not operations:
-            raise Unsupported("The backend lists no operations, so there is nothing to count.")
-        return count(operations, specs), ""
+        return count(network.operations(), specs), ""
     except Unsupported as error:
         return _parameters(specs, network.height, network.width), str(error)
 
@@ -108,6 +105,8 @@ def count(operations: Sequence[Operation], specs: Sequence[WeightSpec]) -> Cost:
         for one in operations
         if one.kind not in _OTHER_OPS
     )
+    if not operations:
+        raise Unsupported("The backend lists no operations, so there is nothing to count.")
     if unknown:
         raise Unsupported(
             f"{', '.join(unknown)}: no rule for counting, so there are no FLOPs; parameters are "

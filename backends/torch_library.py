@@ -1,6 +1,6 @@
 """How a class or function of a library becomes a network here: tried, not guessed.
 
-Run as `python -m harness.checks.library MODULE:NAME KEY=VALUE...` where PyTorch is; prints one JSON
+Run as `python -m backends.torch_library MODULE:NAME KEY=VALUE...` where PyTorch is; prints one JSON
 object (`Found`), or `{"error": sentence}`.
 """
 
