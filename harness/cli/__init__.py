@@ -45,6 +45,7 @@ from harness.cli import (
 )
 from harness.cli import compare as compare_command
 from harness.errors import EXIT_INTERRUPTED, FetalbenchError, UsageError
+from harness.jobs.environment import forget_steering
 
 QUICK_START = """fetalbench: which network should segment the fetal brain while the scanner runs?
 
@@ -131,6 +132,7 @@ def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
     terminal.never_fail()
     _end_alike()
+    forget_steering()
     try:
         _require_utf8()
         app()
