@@ -14,6 +14,7 @@ import typer
 from backends.errors import BackendError
 from harness.cli import (
     check,
+    collect,
     cost,
     data,
     doctor,
@@ -28,9 +29,11 @@ from harness.cli import (
     report,
     run,
     segment,
+    status,
     stream,
     terminal,
     train,
+    tune,
     version,
     weights,
 )
@@ -61,7 +64,10 @@ app.add_typer(data.app, name="data", help="Make, import, check and show data set
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("collect")(collect.collect)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("compare")(compare_command.compare)

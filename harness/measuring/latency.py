@@ -83,6 +83,7 @@ class Setting:
     `flops` and `peaks` (FLOP/s by plan) feed the plausibility gate; without them it is left out.
     `process` is the number of this process among `processes` that share the profile's queries.
     `default` is the key of the plan that evaluation uses; without `meter` memory stays unknown.
+    `pulse` is called between queries.
     """
 
     profile: Profile
@@ -93,6 +94,7 @@ class Setting:
     processes: int = 1
     default: str = ""
     meter: Meter | None = None
+    pulse: Callable[[], None] = lambda: None
 
     def measurement(self, condition: Condition, **found: Any) -> Measurement:
         """A measurement of this process."""
@@ -116,7 +118,7 @@ def measure(network: Network, images: Array, condition: Condition, setting: Sett
     and a reason, not errors.
     """
     try:
-        inputs = Inputs(images, condition.batch, setting.seed)
+        inputs = Inputs(images, condition.batch, setting.seed, setting.pulse)
         return _measure(network, inputs, condition, setting)
     except Exception as error:
         if is_out_of_memory(error):

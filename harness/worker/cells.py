@@ -29,6 +29,7 @@ from harness.records.schema import CellKey, Status
 from harness.worker.checkpoint import checkpoint_of
 from harness.worker.evaluation import evaluate
 from harness.worker.gallery import gallery
+from harness.worker.pulse import Pulse
 from harness.worker.replay import replay
 from harness.worker.state import Outcome, Stopped, Worker
 from harness.worker.timing import WHILE_MEASURING, measure
@@ -184,7 +185,7 @@ def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:
         find_weights(worker, cell, network, outcome)
     if "evaluate" in job.stages:
         worker.report(events.StageStarted(stage="evaluate"))
-        evaluated = evaluate(network, dataset, job.protocol)
+        evaluated = evaluate(network, dataset, job.protocol, Pulse(worker.report))
         outcome.scores = evaluated.scores
         outcome.tables[store.SLICES] = evaluated.slices
         outcome.tables[store.PREDICTIONS] = evaluated.predictions

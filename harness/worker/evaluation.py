@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -27,14 +28,22 @@ class Evaluated:
     scores: dict[str, SetScores] = field(default_factory=dict)
 
 
-def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluated:
-    """Segment and score the protocol's test sets. Raises `DataError` if the data has none."""
+def evaluate(
+    network: Network,
+    dataset: Dataset,
+    protocol: Protocol,
+    pulse: Callable[[], None] = lambda: None,
+) -> Evaluated:
+    """Segment and score the protocol's test sets, with a call of `pulse` after each batch.
+
+    Raises `DataError` if the data has none.
+    """
     scored, kept = [], []
     for name in protocol.evaluation.sets:
         if name not in dataset.meta.sets:
             continue
         rows = dataset.rows(name)
-        masks = _predict(network, dataset, rows, protocol)
+        masks = _predict(network, dataset, rows, protocol, pulse)
         references = (dataset.masks(stack)[i] for stack, i in _places(rows))
         scores = score_slices(rows, references, masks, protocol.evaluation.nsd_tolerance_mm)
         # How strongly a phantom's slice was harmed, for curves of robustness.
@@ -60,7 +69,11 @@ def _places(rows: pd.DataFrame) -> zip[tuple[str, int]]:
 
 
 def _predict(
-    network: Network, dataset: Dataset, rows: pd.DataFrame, protocol: Protocol
+    network: Network,
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    protocol: Protocol,
+    pulse: Callable[[], None],
 ) -> list[Array]:
     """Boolean masks on the original grid, in the order of the rows."""
     chosen = protocol.input
@@ -74,7 +87,7 @@ def _predict(
         pixel_mm=chosen.pixel_mm,
     )
     # In float64: rounding must not decide what a network is worth.
-    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
+    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size, pulse)
     # A user's network may have classes beyond the brain's; the brain is class 1.
     brain = (masks == 1).astype(np.uint8)
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)

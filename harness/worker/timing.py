@@ -13,6 +13,7 @@ from harness.measuring.latency import Measurement, no_samples
 from harness.measuring.summary import gather
 from harness.records import store
 from harness.records.schema import CellKey, Condition
+from harness.worker.pulse import Pulse
 from harness.worker.state import Worker
 
 TIMED_SLICES = 64
@@ -46,6 +47,7 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
         process=job.part,
         processes=job.parts,
         meter=worker.meter,
+        pulse=Pulse(worker.report),
         begin=begin,
     ):
         _commit(worker, cell, found)
