@@ -59,7 +59,7 @@ def tuned(search: Search, result: Result, name: str, command: str) -> tuple[Prot
     """The protocol with the chosen rates, named `name`, and its text with their origin."""
     protocol = search.template.protocol
     data: dict[str, Any] = protocol.model_dump()
-    remarks = {
+    remarks: dict[tuple[str, ...], str] = {
         (): (
             f"Learning rates chosen by: {command}\n"
             f"from protocol {protocol.name} ({protocol.hash[:8]}) on data set "
