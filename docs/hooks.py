@@ -1,4 +1,4 @@
-"""Pages of the site that are made of the code: the record and the protocol, key by key."""
+"""Pages of the site made of the code: record and protocol, key by key, and the model card."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from harness.deploy.pretrained import FOLDER
 from harness.protocol import Protocol
 from harness.records.schema import Record
 
@@ -23,7 +24,9 @@ which come with fetalbench, and what enters the hash.
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the two pages."""
+    """Add the three pages."""
+    card = (FOLDER / "rfbsnet.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "model-card.md", content=card))
     for name, text, model in (
         ("schema.md", RECORD, Record),
         ("protocol-keys.md", PROTOCOL, Protocol),
