@@ -31,6 +31,7 @@ learning_rate = 1e-3
 epochs = {epochs}
 [measuring]
 profile = "quick"
+threads = 1
 quantities = ["end_to_end"]
 [limits]
 cell_seconds = 300
