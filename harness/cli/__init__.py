@@ -28,6 +28,7 @@ from harness.cli import (
     publish,
     report,
     run,
+    segment,
     status,
     stream,
     terminal,
@@ -43,6 +44,8 @@ QUICK_START = """fetalbench: which network should segment the fetal brain while 
   fetalbench data phantom --out data/tiny      make the embedded data set
   fetalbench run --data data/tiny              train, evaluate and measure every network
   fetalbench report                            write reports/index.html
+
+  fetalbench segment STACK.nii.gz              brain masks of your own stacks
 
   fetalbench list          networks and backends        fetalbench doctor   what this machine has
   fetalbench new NET       start a network              fetalbench check NET   examine it
@@ -69,6 +72,7 @@ app.command("compare")(compare_command.compare)
 app.command("report")(report.report)
 app.command("publish")(publish.publish)
 app.command("export")(export.export)
+app.command("segment")(segment.segment)
 app.command("stream")(stream.stream)
 app.command("cost")(cost.cost)
 app.command("parity")(parity.parity)
