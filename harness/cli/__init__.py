@@ -33,6 +33,7 @@ from harness.cli import (
     stream,
     terminal,
     train,
+    tune,
     version,
     weights,
 )
@@ -66,6 +67,7 @@ app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("collect")(collect.collect)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("compare")(compare_command.compare)

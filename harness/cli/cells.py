@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import typer
 
-from backends.weights import require_weights_file
+from backends.weights import digest, read_arrays, require_weights_file
 from harness import registry
 from harness.cli.options import names, print_rows
 from harness.cli.progress import Progress
@@ -113,6 +113,7 @@ def prepare(
         device=device,
         stages=stages,
         weights=weights.absolute() if weights else None,
+        weights_sha256=digest(read_arrays(weights)) if weights else None,
         force=force,
         stream=stream,
         at_once=_number_at_once(at_once, protocol, device),
@@ -148,18 +149,23 @@ def _losses(
 
 
 def _execute(template: Job, cells: Sequence[GridCell], track: Sequence[str]) -> Summary:
-    """Run the cells; an interruption or a refusal is a sentence and its exit code."""
+    """Run the cells, and hand what they report to the tracking that was asked for."""
+    with shown_progress() as progress, ExitStack() as stack:
+        report: Report = progress
+        for kind in tracking.kinds(track):
+            report = stack.enter_context(tracking.Tracking(kind, template, report, progress.warn))
+        return runner.execute(template, cells, report)
+
+
+@contextmanager
+def shown_progress() -> Iterator[Progress]:
+    """Progress on the terminal; an interruption or a refusal is a sentence and its exit code."""
     # A shell that starts us in the background ignores SIGINT for us; `kill` sends SIGTERM.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with Progress() as progress, ExitStack() as stack:
-            report: Report = progress
-            for kind in tracking.kinds(track):
-                report = stack.enter_context(
-                    tracking.Tracking(kind, template, report, progress.warn)
-                )
-            return runner.execute(template, cells, report)
+        with Progress() as progress:
+            yield progress
     except Interrupted:
         typer.echo("fetalbench: interrupted; start the same command again to resume.", err=True)
         raise typer.Exit(EXIT_INTERRUPTED) from None

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.jobs.job import Stage
-from harness.records.schema import CellKey, Condition, Status
+from harness.records.schema import CellKey, Condition, PlanAccuracy, Status
 
 
 class Base(BaseModel):
@@ -26,7 +26,7 @@ class GridReady(Base):
     event: Literal["grid"] = "grid"
     todo: int
     done: int
-    what: Literal["cells", "measuring processes"] = "cells"
+    what: Literal["cells", "measuring processes", "trials"] = "cells"
 
 
 class WorkerStarted(Base):
@@ -92,6 +92,19 @@ class MeasuringStarted(Base):
     default: bool
 
 
+class StillAtWork(Base):
+    """The worker has done a batch or a query since its last event."""
+
+    event: Literal["at_work"] = "at_work"
+
+
+class ScoringStarted(Base):
+    """The worker scores a plan on the test sets; the entry is its result if the worker dies."""
+
+    event: Literal["scoring"] = "scoring"
+    entry: PlanAccuracy
+
+
 class CellDone(Base):
     """The cell's record is committed."""
 
@@ -118,6 +131,8 @@ Event = (
     | TrainingRestarted
     | EpochDone
     | MeasuringStarted
+    | StillAtWork
+    | ScoringStarted
     | CellDone
     | JobRefused
 )

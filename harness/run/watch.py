@@ -24,6 +24,7 @@ from harness.run.slots import Slot
 POLL_SECONDS = 0.2
 # After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
 GRACE_SECONDS = 120.0
+STALLED = "made no progress for {:g} s: no epoch, batch or query was done"
 # A cell without a limit of its own may take this share of the memory. Beyond it the kernel ends
 # some process, and gives no reason.
 MEMORY_SHARE = 0.9
@@ -36,7 +37,9 @@ class WorkerView:
     started: list[CellKey] = field(default_factory=list)
     finished: list[CellKey] = field(default_factory=list)
     last_step: float = field(default_factory=time.monotonic)
+    last_event: float = field(default_factory=time.monotonic)
     measuring: events.MeasuringStarted | None = None  # the last one, in the current cell
+    scoring: events.ScoringStarted | None = None  # the last one, likewise
     ended_by: tuple[Status, str] | None = None
     refused: events.JobRefused | None = None
 
@@ -47,16 +50,21 @@ class WorkerView:
 
     def take(self, event: Event) -> None:
         """Note an event of the worker."""
+        self.last_event = time.monotonic()
         match event:
             case events.JobRefused():
                 self.refused = event
             case events.MeasuringStarted():
                 self.measuring, self.last_step = event, time.monotonic()
+            case events.ScoringStarted():
+                self.scoring, self.last_step = event, time.monotonic()
             case events.CellStarted():
-                self.measuring, self.last_step = None, time.monotonic()
+                self.measuring = self.scoring = None
+                self.last_step = time.monotonic()
                 self.started.append(event.cell)
             case events.CellDone() | events.CellBusy():
-                self.measuring, self.last_step = None, time.monotonic()
+                self.measuring = self.scoring = None
+                self.last_step = time.monotonic()
                 self.finished.append(event.cell)
             case _:
                 pass
@@ -93,6 +101,8 @@ class Watch:
             seconds = _seconds_allowed(self._job, self.view)
             if time.monotonic() - self.view.last_step > seconds:
                 self.view.ended_by = ("timeout", f"took more than {seconds:g} s")
+            elif time.monotonic() - self.view.last_event > limits.stalled_seconds:
+                self.view.ended_by = ("timeout", STALLED.format(limits.stalled_seconds))
             elif (used := _memory_gb(self._process.pid)) > memory_gb:
                 reason = f"took {used:.1f} GB of memory, the limit is {memory_gb:.1f} GB"
                 self.view.ended_by = ("oom", reason)
