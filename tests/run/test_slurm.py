@@ -37,7 +37,7 @@ quantities = ["end_to_end"]
 cell_seconds = 300
 share_process = true
 """
-EPOCHS = 12
+EPOCHS = 8
 LAUNCH = ("--launch", "slurm", "--partition", "main", "--cpus", "1", "--time", "10")
 
 
