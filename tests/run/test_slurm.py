@@ -104,6 +104,7 @@ class Study:
         return sum(line in path.read_text() for path in outputs)
 
 
+@pytest.mark.slow  # a cluster of two slots takes a minute; .ci/run calls it by name
 def test_twelve_cells_survive_a_kill_a_requeue_and_a_lost_controller(
     cluster: Cluster, disc_data: Dataset, tmp_path: Path
 ) -> None:
