@@ -1,7 +1,9 @@
-"""Pages of the site made of the code: record and protocol, key by key, and the model card."""
+"""What the site has beside the files of this folder: records and protocols, key by key; a card."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
@@ -21,6 +23,24 @@ PROTOCOL = """# The protocol, key by key
 A protocol is a TOML file with these tables. Unknown keys are errors. [Protocols](protocols.md) says
 which come with fetalbench, and what enters the hash.
 """
+
+
+# A link out of docs/, which leads somewhere in the repository only.
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)#]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add pages that mkdocs.yml does not place to its last section."""
+    nav: list[Any] = config.nav or []
+    pages = sorted(path.name for path in Path(config.docs_dir).glob("*.md"))
+    ((title, last),) = nav[-1].items()
+    nav[-1] = {title: last + [name for name in pages if f"'{name}'" not in str(nav)]}
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """On the site such a link is the file's name."""
+    return OUTSIDE.sub(lambda found: f"{found[1]} (`{found[2]}`)", markdown)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
