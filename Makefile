@@ -84,9 +84,10 @@ ifndef PLAN
 	$(BIN)/fetalbench report --results $(OUT)/results --out $(OUT)/reports
 endif
 
-schema: $(INSTALLED) ## write the JSON Schemas of records and of leaderboard.json to docs/
+schema: $(INSTALLED) ## write what docs/ holds of the code: JSON Schemas and the protocols' keys
 	$(BIN)/python -m harness.records.schema > docs/record.schema.json
 	$(BIN)/python -m harness.leaderboard.schema > docs/leaderboard.schema.json
+	$(BIN)/fetalbench protocols --markdown > docs/protocols.md
 
 clean: ## remove the environments and all that is generated
 	rm -rf .venv .venv-torch .venv-keras .venv-jax build data results/.work

@@ -24,6 +24,7 @@ from harness.cli import (
     new,
     parity,
     plan,
+    protocols,
     publish,
     report,
     run,
@@ -58,6 +59,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data", help="Make, import, check and show data sets.")
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
+app.command("protocols")(protocols.protocols)
 app.command("run")(run.run)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)

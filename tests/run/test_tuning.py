@@ -75,7 +75,7 @@ def test_without_a_validation_set_it_says_how_to_get_one() -> None:
     tuning.require_validation(meta(train=2), plain, ["unet"])
     tuning.require_validation(meta(train=1, val=1), by_slice, ["unet"])
     for dataset, protocol in ((meta(train=1), plain), (meta(train=5), by_slice)):
-        with pytest.raises(DataError, match="no validation set.*--split SUBJECTS=val") as caught:
+        with pytest.raises(DataError, match=r"no validation set.*--split SUBJECTS=val") as caught:
             tuning.require_validation(dataset, protocol, ["unet"])
         assert caught.value.exit_code == 3
     with pytest.raises(DataError, match="no training set"):
