@@ -25,7 +25,7 @@ TUNED = $(OUT)/$(PRESET)_tuned.toml
 CELLS = --data $(DATA) --results $(OUT)/results --device $(DEVICE) $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help install leaderboard test test-all smoke lint format reproduce schema clean
+.PHONY: help install leaderboard test test-all smoke lint format reproduce docs schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -89,10 +89,13 @@ endif
 	$(BIN)/fetalbench report --results $(OUT)/results --out $(OUT)/reports
 endif
 
+docs: .venv/installed-dev ## the documentation as a site in build/site; every link is checked
+	$(BIN)/mkdocs build --strict
+
 schema: $(INSTALLED) ## write what docs/ holds of the code: JSON Schemas and the protocols' keys
 	$(BIN)/python -m harness.records.schema > docs/record.schema.json
 	$(BIN)/python -m harness.leaderboard.schema > docs/leaderboard.schema.json
-	$(BIN)/fetalbench protocols --markdown > docs/protocols.md
+	$(BIN)/fetalbench protocols --markdown > docs/protocol-keys.md
 
 clean: ## remove the environments and all that is generated
 	rm -rf .venv .venv-torch .venv-keras .venv-jax build data results/.work

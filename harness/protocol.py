@@ -53,9 +53,10 @@ class Input(Section):
     pixel_mm: float | None = Field(
         default=None, gt=0.1, le=10, description='size of a pixel that fit = "resample" makes'
     )
-    normalisation: Literal["per_slice", "per_pixel_std"] = Field(
+    normalisation: Literal["per_slice", "per_body", "per_pixel_std"] = Field(
         default="per_slice",
-        description="each slice by its own mean and deviation; per_pixel_std as the paper's code",
+        description="a slice by its own mean and deviation, or those of the body in it; "
+        "per_pixel_std: as the paper's code",
     )
 
 
@@ -351,7 +352,7 @@ def _check_augmentation(protocol: Protocol, source: str) -> None:
                 strengths_of(training.augmentation, training.strengths)
             except UsageError as error:
                 raise UsageError(f"{source}: training.strengths: {error}") from None
-    if protocol.input.normalisation == "per_slice":
+    if protocol.input.normalisation != "per_pixel_std":
         return
     if any(training.augmentation != "none" for training in levels):
         raise UsageError(

@@ -1,6 +1,6 @@
 """`fetalbench protocols`: what comes with fetalbench, and every key of a protocol.
 
-docs/protocols.md is the same from the same model (`make schema`).
+docs/protocol-keys.md is the same from the same model (`make schema`).
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ import typer
 
 from harness.cli.options import AsJson, print_rows
 
-INTRODUCTION = """# Protocols
+INTRODUCTION = """# The protocol, key by key
 
-A protocol says what is run: a TOML file, given by name or path (`--protocol tiny`,
-`--protocol mine.toml`). `fetalbench protocols` lists those that come with fetalbench, and
-`fetalbench protocols NAME` shows the keys of one. An unknown key is an error.
-
-Protocols that could give other figures have another hash, and so another table on the page. Not
-part of it are `description`, `[grid]`, `[limits]`, `evaluation.largest_outside_share`, and what is
-measured beside a figure: `measuring.plans`, `batches`, `quantities` and `order_seed`.
+A protocol is a TOML file with these keys; an unknown one is an error. [Protocols](protocols.md)
+says more, and what enters the hash. `fetalbench protocols NAME` shows this with the values of one
+protocol; `make schema` has written this page.
 """
 
 
@@ -31,7 +27,7 @@ def protocols(
     ] = "",
     as_json: AsJson = False,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print the page docs/protocols.md.")
+        bool, typer.Option("--markdown", help="Print the page docs/protocol-keys.md.")
     ] = False,
 ) -> None:
     """List the protocols that come with fetalbench, or show every key of one."""
@@ -108,7 +104,7 @@ def _allowed(field: Mapping[str, Any]) -> str:
 
 
 def document() -> str:
-    """The page docs/protocols.md."""
+    """The page docs/protocol-keys.md."""
     lines = [INTRODUCTION, "| protocol | what it is |", "|---|---|"]
     lines += [f"| `{row['protocol']}` | {row['description']} |" for row in _listed()]
     lines += ["", "| key | allowed | default | meaning |", "|---|---|---|---|"]

@@ -51,6 +51,13 @@ class CellBusy(Base):
     cell: CellKey
 
 
+class DeviceBusy(Base):
+    """The cell waits: another one measures on its device, or would disturb its measuring."""
+
+    event: Literal["waits"] = "waits"
+    cell: CellKey
+
+
 class StageStarted(Base):
     """The worker trains or evaluates its cell."""
 
@@ -112,6 +119,7 @@ Event = (
     | WorkerStarted
     | CellStarted
     | CellBusy
+    | DeviceBusy
     | StageStarted
     | TrainingRestarted
     | EpochDone

@@ -42,7 +42,8 @@ class Job(BaseModel):
     that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
     measuring to one execution plan, None means the protocol's; `part` is the number of this process
-    among the `parts` whose samples the records gather.
+    among the `parts` whose samples the records gather. Of jobs that do not measure, `at_once` may
+    run at a time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -62,6 +63,7 @@ class Job(BaseModel):
     part: int = 0
     parts: int = 1
     stream: StreamSettings | None = None
+    at_once: int = 1
 
     @property
     def machine(self) -> str:

@@ -308,4 +308,9 @@ def lock(root: Path, machine: str, key: CellKey) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{root}: its file system grants no locks ({error.strerror}); mount it with flock, "
+                "or choose another folder with --results."
+            ) from None
         yield True

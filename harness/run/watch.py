@@ -19,6 +19,7 @@ from harness.jobs.events import Event, Report
 from harness.jobs.job import Job
 from harness.measuring.profiles import profile
 from harness.records.schema import CellKey, Status
+from harness.run.slots import Slot
 
 POLL_SECONDS = 0.2
 # After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
@@ -67,9 +68,11 @@ class WorkerView:
 class Watch:
     """Passes a worker's events on while it runs, and ends it if it exceeds a limit."""
 
-    def __init__(self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report):
+    def __init__(
+        self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report, slot: Slot
+    ) -> None:
         self.view = WorkerView()
-        self._job, self._process, self._report = job, process, report
+        self._job, self._process, self._report, self._slot = job, process, report, slot
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(os.fdopen(pipe),), daemon=True)
         self._reader.start()
@@ -82,8 +85,12 @@ class Watch:
     def run(self) -> None:
         """Return when the worker has ended, by itself or by a limit."""
         limits = self._job.protocol.limits
-        memory_gb = limits.memory_gb or MEMORY_SHARE * psutil.virtual_memory().total / 1e9
+        share = MEMORY_SHARE / self._slot.count
+        memory_gb = limits.memory_gb or share * psutil.virtual_memory().total / 1e9
         while self._process.poll() is None and self.view.ended_by is None:
+            if self._slot.stop.is_set():
+                # As if Ctrl-C had come to this thread.
+                raise KeyboardInterrupt
             with contextlib.suppress(queue.Empty):
                 self._take(self._lines.get(timeout=POLL_SECONDS))
             seconds = _seconds_allowed(self._job, self.view)

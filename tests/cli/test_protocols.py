@@ -19,7 +19,7 @@ def said(*words: str) -> str:
 
 
 def test_the_page_is_what_the_model_gives() -> None:
-    page = (ROOT / "docs" / "protocols.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "protocol-keys.md").read_text(encoding="utf-8")
     assert page == document(), "run `make schema`"
 
 
