@@ -251,6 +251,13 @@ class Network(ABC):
         not run on this device.
         """
 
+    def calibrate(self, images: Array) -> None:  # noqa: B027
+        """Take the (n, h, w, 1) images on which plans in int8 find the ranges of activations.
+
+        Used by the next `prepare`; without them a plan takes the images that it is prepared with. A
+        backend without such plans needs none.
+        """
+
     @abstractmethod
     def trainer(self, options: TrainingOptions) -> Trainer:
         """A trainer that updates this network's weights in place."""

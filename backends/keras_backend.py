@@ -38,7 +38,7 @@ from backends.contract import (
 from backends.errors import require_images, require_masks, require_shape, require_size
 from backends.keras_engine import ENGINE, TENSORFLOW, canonical_path, tf, to_numpy
 from backends.keras_graph import operations, slots
-from backends.plans import PLANS, PREDICT, require
+from backends.plans import PLANS, PREDICT, Plan, require, require_tf32
 from backends.weights import check_weights
 
 Quantity = Literal["forward", "end_to_end"]
@@ -177,7 +177,7 @@ class KerasNetwork(Network):
     @override
     def prepare(self, images: Array, *, plan: str, quantity: Quantity) -> Inference:
         require_images(images, self.height, self.width)
-        precision = require(plan, PLANS[NAME], self._device).precision
+        precision = _plan_of(plan, self._device).precision
         if plan == PREDICT.key:
             return PredictQuery(self._model, images, quantity)
         function = self._tensorflow_function(plan, quantity, len(images))
@@ -246,6 +246,16 @@ class KerasNetwork(Network):
         return found
 
 
+def _plan_of(key: str, device: str) -> Plan:
+    """The plan of that key if this device runs it. Raises `BackendError`, `Unsupported`."""
+    plan = require(key, PLANS[NAME], device)
+    if TENSORFLOW and device == "cuda":
+        gpu, *_ = tf.config.get_visible_devices("GPU")
+        details = tf.config.experimental.get_device_details(gpu)
+        require_tf32(plan, details.get("compute_capability"))
+    return plan
+
+
 class KerasBackend(Backend):
     """Keras on the engine of this process."""
 
@@ -278,7 +288,7 @@ class KerasBackend(Backend):
 
     @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        precision = require(plan, PLANS[NAME], self._device).precision
+        precision = _plan_of(plan, self._device).precision
         if TENSORFLOW:
             tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         dtype = "float32" if precision == "tf32" else precision
@@ -289,7 +299,7 @@ class KerasBackend(Backend):
 
     @override
     def product_seconds(self, size: int, *, plan: str, products: int) -> float:
-        precision = require(plan, PLANS[NAME], self._device).precision
+        precision = _plan_of(plan, self._device).precision
         if TENSORFLOW:
             tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         dtype = "float32" if precision == "tf32" else precision

@@ -13,17 +13,18 @@ from typing_extensions import override
 
 from backends import runtimes
 from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
-from backends.errors import require_device, require_size
-from backends.plans import PLANS, require
+from backends.errors import Unsupported, require_device, require_size
+from backends.plans import PLANS
 from backends.torch_network import TorchNetwork
-from backends.torch_plans import matrix_product, set_float32_precision
+from backends.torch_plans import matrix_product, require_plan, set_float32_precision
 
 
 class TorchBackend(Backend):
     """PyTorch, eager by default.
 
     Determinism: on a CPU the same seed gives the same bits for the same number of threads. On a
-    GPU deterministic algorithms are chosen if PyTorch has one, and it warns if it has none.
+    GPU deterministic algorithms are chosen if the runtime asks for it and PyTorch has one; it warns
+    if it has none. Otherwise cuDNN tries its algorithms and takes the fastest.
     """
 
     name: ClassVar[str] = "torch"
@@ -39,8 +40,9 @@ class TorchBackend(Backend):
             torch.set_num_threads(runtime.threads)
         set_float32_precision("ieee")
         if runtime.device == "cuda":
-            # cuBLAS reads this when its first handle is made.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            if runtime.deterministic:
+                # cuBLAS reads this when its first handle is made.
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = not runtime.deterministic
             torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
             # Filling fresh memory would show in the timings and change no result of ours.
@@ -80,14 +82,14 @@ class TorchBackend(Backend):
 
     @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        precision = require(plan, PLANS["torch"], self._device.type).precision
+        precision = self._product_precision(plan)
         with torch.inference_mode():
             first, second = (torch.tensor(side, device=self._device) for side in (left, right))
             return matrix_product(first, second, precision, repeats).cpu().numpy()
 
     @override
     def product_seconds(self, size: int, *, plan: str, products: int) -> float:
-        precision = require(plan, PLANS["torch"], self._device.type).precision
+        precision = self._product_precision(plan)
         with torch.inference_mode():
             dtype = getattr(torch, "float32" if precision == "tf32" else precision)
             # Of this spread a product keeps the size of the values.
@@ -97,6 +99,14 @@ class TorchBackend(Backend):
             )
             matrix_product(left, right, precision, 1)
             return self._seconds(lambda: matrix_product(left, right, precision, products))
+
+    def _product_precision(self, plan: str) -> str:
+        precision = require_plan(plan, self._device).precision
+        if precision == "int8":
+            raise Unsupported(
+                f"PyTorch offers no product of 8-bit integers to probe {plan!r} with."
+            )
+        return precision
 
     def _seconds(self, work: Callable[[], Any]) -> float:
         if self._device.type != "cuda":

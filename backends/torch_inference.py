@@ -24,12 +24,13 @@ class TorchInference(Inference):
         images: Array,
         plan: str,
         quantity: Literal["forward", "end_to_end"],
+        calibration: Array | None = None,
     ) -> None:
         self._module = module
         self._host = writable(images)
         # A tensor of our own: what the caller does to the array later must not reach it.
         self._input = module.to_device(images).clone()
-        self._forward = forward_of(module.net, self._input, plan)
+        self._forward = forward_of(module.net, self._input, plan, calibration)
         self._query = self._forward_query if quantity == "forward" else self._end_to_end_query
 
     @override

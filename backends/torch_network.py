@@ -15,6 +15,7 @@ from typing_extensions import override
 from backends import torch_native, torch_trace
 from backends.contract import (
     Array,
+    Inference,
     Network,
     Operation,
     TrainingOptions,
@@ -24,14 +25,17 @@ from backends.contract import (
 from backends.errors import require_images
 from backends.onnx_export import onnx_bytes
 from backends.runtimes import run_file
-from backends.torch_inference import TorchInference
+from backends.torch_graphs import CudaRecorder, GraphInference
+from backends.torch_inference import TorchInference, masks_of
 from backends.torch_layers import BatchNorm
 from backends.torch_module import TorchModule
+from backends.torch_plans import in_precision, require_plan
 from backends.torch_training import TorchTrainer, gradients
 from backends.weights import check_weights
 
 # Evaluation runs in slices of this many images, so that its memory does not grow with the data.
 EVALUATION_BATCH = 8
+GRAPHS = "cuda-graphs-"
 
 
 class TorchNetwork(Network):
@@ -48,6 +52,7 @@ class TorchNetwork(Network):
     ) -> None:
         self.classes, self.height, self.width = classes, height, width
         self._build = build
+        self._calibration: Array | None = None
         self.module = TorchModule(build, device, height, width)
 
     @override
@@ -111,9 +116,18 @@ class TorchNetwork(Network):
     @override
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
-    ) -> TorchInference:
+    ) -> Inference:
         require_images(images, self.height, self.width)
-        return TorchInference(self.module, images, plan, quantity)
+        if plan.startswith(GRAPHS):
+            precision = require_plan(plan, self.module.device).precision
+            network = in_precision(self.module.net, precision)
+            return GraphInference(self.module, network, masks_of, images, quantity, CudaRecorder())
+        return TorchInference(self.module, images, plan, quantity, self._calibration)
+
+    @override
+    def calibrate(self, images: Array) -> None:
+        require_images(images, self.height, self.width)
+        self._calibration = images.copy()
 
     @override
     def export(self, path: Path, metadata: Mapping[str, str]) -> None:

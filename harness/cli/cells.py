@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from backends.weights import require_weights_file
+from backends.weights import digest, read_arrays, require_weights_file
 from harness import registry
 from harness.cli.options import names, print_rows
 from harness.cli.progress import Progress
@@ -113,6 +113,7 @@ def prepare(
         device=device,
         stages=stages,
         weights=weights.absolute() if weights else None,
+        weights_sha256=digest(read_arrays(weights)) if weights else None,
         force=force,
         stream=stream,
         at_once=_number_at_once(at_once, protocol, device),

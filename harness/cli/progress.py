@@ -67,6 +67,8 @@ class Progress:
             case events.MeasuringStarted():
                 what = f"{event.condition.plan}, {event.condition.quantity}"
                 self._describe(f"{self._cell}: {what}, batch {event.condition.batch}")
+            case events.ScoringStarted():
+                self._describe(f"{self._cell}: accuracy of {event.entry.plan}")
             case events.CellBusy():
                 self._console.print(f"{event.cell.network}: left to another process, which runs it")
                 self._advance()

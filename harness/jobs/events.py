@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.jobs.job import Stage
-from harness.records.schema import CellKey, Condition, Status
+from harness.records.schema import CellKey, Condition, PlanAccuracy, Status
 
 
 class Base(BaseModel):
@@ -98,6 +98,13 @@ class StillAtWork(Base):
     event: Literal["at_work"] = "at_work"
 
 
+class ScoringStarted(Base):
+    """The worker scores a plan on the test sets; the entry is its result if the worker dies."""
+
+    event: Literal["scoring"] = "scoring"
+    entry: PlanAccuracy
+
+
 class CellDone(Base):
     """The cell's record is committed."""
 
@@ -125,6 +132,7 @@ Event = (
     | EpochDone
     | MeasuringStarted
     | StillAtWork
+    | ScoringStarted
     | CellDone
     | JobRefused
 )

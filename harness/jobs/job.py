@@ -37,7 +37,8 @@ class Job(BaseModel):
 
     Without cells it is the template of a run: all that its jobs share. The command line makes it.
 
-    `weights` names a file that takes the place of training. Folders are as the user typed them,
+    `weights` names a file that takes the place of training, `weights_sha256` is the digest of its
+    values. Folders are as the user typed them,
     for the command that repeats a cell. `hardware` is the machine as the parent sees it: a worker
     that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
@@ -56,6 +57,7 @@ class Job(BaseModel):
     cells: tuple[CellKey, ...] = ()
     stages: tuple[Stage, ...] = RUN_STAGES
     weights: Path | None = None
+    weights_sha256: str | None = None
     device: Device = "cpu"
     force: bool = False
     measured_seed: int | None = None
@@ -104,6 +106,22 @@ class Job(BaseModel):
         keys = self.protocol.measuring.plans.get(backend, ())
         keys = (self.plan,) if self.plan is not None else keys
         return plans.chosen(keys, PLANS[backend], self.device)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the process keeps to deterministic operations: it trains or evaluates.
+
+        One that only measures is free to take the fastest, as a user's program would.
+        """
+        return bool({"train", "evaluate"} & set(self.stages))
+
+    @property
+    def shares_process(self) -> bool:
+        """Whether one process serves several cells, and times what it has trained.
+
+        Never on a GPU: determinism, once asked for, stays in force in a process.
+        """
+        return self.protocol.limits.share_process and self.device == "cpu"
 
     def measures(self, cell: CellKey) -> bool:
         """Whether this job times the cell."""

@@ -15,7 +15,7 @@ from harness.leaderboard.board.titles import SETS
 from harness.leaderboard.details import place_of
 from harness.records.store import RECORD
 
-JSON_SCHEMA_VERSION = 2
+JSON_SCHEMA_VERSION = 3
 IDENTITY_KEYS = ("dataset", "dataset_hash", "protocol", "protocol_hash", "machine")
 # One row of the exports: texts, numbers, and None for what is unknown.
 Flat = dict[str, str | float | None]

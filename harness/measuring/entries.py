@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from harness.measuring.profiles import profile
 from harness.protocol import Measuring
-from harness.records.schema import Condition, Latency, Status
+from harness.records.schema import Condition, Latency, PlanAccuracy, Record, Status
 
 # What a second try may fix. A plan that does not exist here and a batch that does not fit are
 # results.
@@ -49,6 +49,40 @@ def missing_parts(
         elif entry.status in ("ok", *RETRIED):
             done = min(done, entry.processes)
     return list(range(done, parts))
+
+
+def scoring_is_due(
+    record: Record,
+    plan: str,
+    precision: str,
+    weights_sha256: str | None = None,
+    *,
+    force: bool = False,
+) -> bool:
+    """Whether the accuracy of a plan is still to be scored.
+
+    It is if the plan was timed well, and with trained weights: those of the record's own scores, or
+    the given ones, whose digest then counts. A scoring that broke is tried again, as a timing is.
+    """
+    timed = any(
+        (entry.plan, entry.precision, entry.status) == (plan, precision, "ok")
+        for entry in record.latency
+    )
+    if not timed or (not record.scores and weights_sha256 is None):
+        return False
+    same = (one for one in record.accuracy if (one.plan, one.precision) == (plan, precision))
+    found = next(same, None)
+    return (
+        force
+        or found is None
+        or found.status in RETRIED
+        or (weights_sha256 is not None and found.weights_sha256 != weights_sha256)
+    )
+
+
+def with_accuracy(entries: Iterable[PlanAccuracy], new: PlanAccuracy) -> list[PlanAccuracy]:
+    """The entries, with the new one in place of that of the same plan."""
+    return list({(one.plan, one.precision): one for one in (*entries, new)}.values())
 
 
 def is_due(entry: Latency | None, part: int, *, force: bool) -> bool:

@@ -30,6 +30,7 @@ def measure_network(
     device: str = "cpu",
     process: int = 0,
     processes: int = 1,
+    deterministic: bool | None = None,
     meter: Meter | None = None,
     pulse: Callable[[], None] = lambda: None,
     begin: Callable[[Condition], bool] = lambda _: True,
@@ -44,10 +45,11 @@ def measure_network(
         profile=profile(settings.profile),
         seed=seed,
         flops=_flops(network),
-        peaks=peak_flops(backend, [plan.key for plan in plans if device in plan.devices], device),
+        peaks=peak_flops(backend, _with_peak(plans, device), device),
         process=process,
         processes=processes,
         default=execution_plans.default(backend.capabilities.plans, device).key,
+        deterministic=deterministic,
         meter=meter,
         pulse=pulse,
     )
@@ -103,6 +105,11 @@ def _other_arithmetic(backend: Backend, plan: Plan) -> tuple[str, ...]:
         return ()
     found = "TF32" if coarse else "float32"
     return (f"plan {plan.key!r} says {plan.precision} and multiplies in {found}.",)
+
+
+def _with_peak(plans: Sequence[Plan], device: str) -> list[str]:
+    """Plans whose rate has a peak to be held against: products of 8-bit integers are not timed."""
+    return [p.key for p in plans if device in p.devices and p.precision != "int8"]
 
 
 def _flops(network: Network) -> int | None:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Status = Literal[
     "ok",
@@ -26,6 +26,8 @@ Status = Literal[
     "not_implemented",
 ]
 Quantity = Literal["forward", "end_to_end"]
+# How the note of a record begins whose plans were timed and not scored.
+NOT_SCORED = "the accuracy of the plans was not scored: "
 
 
 class Strict(BaseModel):
@@ -99,6 +101,9 @@ class Training(Strict):
     images_per_second: float | None = Field(description="median over epochs but the first")
     weights_sha256: str
     resumed_from_epoch: int = 0
+    deterministic: bool | None = Field(
+        default=None, description="whether the framework was kept to deterministic operations"
+    )
 
 
 class SetScores(Strict):
@@ -175,7 +180,13 @@ class Latency(Strict):
     std_ms: float | None = Field(default=None, description="of the first 100, as in the paper")
     first_call_ms: float | None = None
     compile_ms: float | None = None
+    synchronise_ms: float | None = Field(
+        default=None, description="part of each query: waiting for a device that is idle already"
+    )
     steady: bool | None = None
+    deterministic: bool | None = Field(
+        default=None, description="whether the process kept to deterministic operations"
+    )
     publishable: bool = False
     memory: dict[str, MemoryQuantity] = Field(
         default_factory=dict, description="peaks of the first process, by name"
@@ -187,6 +198,40 @@ class Latency(Strict):
         return Condition(
             plan=self.plan, precision=self.precision, quantity=self.quantity, batch=self.batch
         )
+
+
+class PlanSetScores(Strict):
+    """The masks of one plan on one test set beside the reference's, on the original grid.
+
+    Dice is what ranks: mean over subjects with brain, each false alarm one more slice with Dice 0.
+    """
+
+    slices: int
+    subjects: int
+    dice: float
+    reference_dice: float
+    difference: float = Field(description="mean over subjects of the plan's minus the reference's")
+    difference_low: float | None = Field(description="95 % interval over subjects, paired")
+    difference_high: float | None = None
+    difference_reason: str | None = Field(default=None, description="why there is no interval")
+    changed_share: float = Field(description="pixels that differ from the reference's masks")
+
+
+class PlanAccuracy(Strict):
+    """What one plan's masks are worth, over whole test sets; its rows are in plan_slices.parquet.
+
+    The reference is the same network with the same weights, computed in float64.
+    """
+
+    plan: str
+    precision: str
+    status: Status
+    reason: str | None = Field(default=None, description="why status is not ok")
+    remarks: list[str] = Field(default_factory=list, description="what else is worth knowing")
+    quantity: Quantity = Field(description="the query that gave the masks, as it is timed")
+    batch: int
+    weights_sha256: str = Field(description="the weights that the plan ran with")
+    sets: dict[str, PlanSetScores] = Field(default_factory=dict)
 
 
 class Stream(Strict):
@@ -235,6 +280,9 @@ class Record(Strict):
     training: Training | None = None
     scores: dict[str, SetScores] = Field(default_factory=dict)
     latency: list[Latency] = Field(default_factory=list)
+    accuracy: list[PlanAccuracy] = Field(
+        default_factory=list, description="of each plan that was timed; empty if none was scored"
+    )
     streams: list[Stream] = Field(default_factory=list)
     memory: dict[str, MemoryQuantity] = Field(default_factory=dict)
     files: dict[str, FileEntry] = Field(default_factory=dict)

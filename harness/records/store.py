@@ -34,6 +34,7 @@ RECORD = "record.json"
 GALLERY = "gallery.parquet"
 SLICES = "slices.parquet"
 PREDICTIONS = "predictions.parquet"
+PLAN_SLICES = "plan_slices.parquet"
 HISTORY = "history.parquet"
 LATENCY = "latency.parquet"
 STREAM = "stream.parquet"
@@ -44,7 +45,10 @@ LOCK = "lock"
 LOG = "log.txt"
 
 # From version n to n + 1. A record is brought up step by step when it is read; the file stays.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    # Version 2 brought `accuracy`, which is empty if no plan was scored.
+    1: lambda record: record | {"schema_version": 2},
+}
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,10 @@ class StoredRecord:
     def latency_samples(self) -> pd.DataFrame:
         """Raw latencies in nanoseconds."""
         return self.table(LATENCY)
+
+    def plan_slices(self) -> pd.DataFrame:
+        """Scores slice by slice of each execution plan, and the pixels that it changed."""
+        return self.table(PLAN_SLICES)
 
     def history(self) -> pd.DataFrame:
         """Loss and validation Dice epoch by epoch."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from backends.plans import Plan
 from harness import registry
 from harness.data.description import DatasetMeta
 from harness.errors import NewerRecord, RecordError
@@ -134,12 +135,19 @@ def look(template: Job, key: CellKey, *, measured: bool) -> GridCell:
 
 
 def _missing_processes(template: Job, record: Record) -> int:
+    plans = template.execution_plans(record.key.backend)
+    missing = ({*missing_parts(template, record, plan)} for plan in plans)
+    due = ({0} if scoring_is_due(template, record, plan) else set[int]() for plan in plans)
+    return sum(len(parts | score) for parts, score in zip(missing, due, strict=True))
+
+
+def missing_parts(template: Job, record: Record, plan: Plan) -> list[int]:
+    """Numbers of the processes that have yet to measure a plan."""
     settings = template.protocol.measuring
-    return sum(
-        len(
-            entries.missing_parts(
-                record.latency, entries.conditions(plan.key, plan.precision, settings), settings
-            )
-        )
-        for plan in template.execution_plans(record.key.backend)
-    )
+    asked = entries.conditions(plan.key, plan.precision, settings)
+    return entries.missing_parts(record.latency, asked, settings)
+
+
+def scoring_is_due(template: Job, record: Record, plan: Plan) -> bool:
+    """Whether the plan was timed and the first process has yet to score it."""
+    return entries.scoring_is_due(record, plan.key, plan.precision, template.weights_sha256)

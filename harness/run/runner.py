@@ -21,13 +21,18 @@ from harness.jobs.environment import DeviceChoice
 from harness.jobs.events import Report
 from harness.jobs.job import Device, Job, Stage
 from harness.jobs.recording import NO_DEVICE, make_record
-from harness.measuring import entries
 from harness.measuring.profiles import profile
 from harness.protocol import Protocol
 from harness.records import store
 from harness.records.schema import CellKey, Record, Status
 from harness.run import order
-from harness.run.grid import GridCell, is_accurate, measured_seed
+from harness.run.grid import (
+    GridCell,
+    is_accurate,
+    measured_seed,
+    missing_parts,
+    scoring_is_due,
+)
 from harness.run.supervisor import run_jobs
 
 # Of a latency: what a plan or a batch size cannot do is a result, the rest a failure.
@@ -84,7 +89,7 @@ def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary
     for cell in cells:
         if not cell.can_run:
             _record_absent(template, cell)
-    apart = not template.protocol.limits.share_process
+    apart = not template.shares_process
     stages: tuple[Stage, ...] = template.stages
     if apart:
         stages = tuple(stage for stage in stages if stage != "measure")
@@ -123,11 +128,7 @@ def _is_due(template: Job, cell: GridCell) -> bool:
     if template.force or "stream" in template.stages or cell.state in ("to do", "failed"):
         return True
     # With processes of their own for measuring, what is left to measure comes later.
-    return (
-        cell.state == "to measure"
-        and "measure" in template.stages
-        and template.protocol.limits.share_process
-    )
+    return cell.state == "to measure" and "measure" in template.stages and template.shares_process
 
 
 def _summary(template: Job, cells: Sequence[GridCell]) -> Summary:
@@ -160,7 +161,13 @@ def _measure_apart(template: Job, keys: Sequence[CellKey], report: Report) -> No
     units = [(key, plan) for key in timed for plan in template.execution_plans(key.backend)]
     parts = profile(settings.profile).processes
     every = list(range(parts)) if template.force else None
-    missing = {(key, plan): every or _missing(template, key, plan) for key, plan in units}
+    missing = {
+        (key, plan): every
+        or sorted(
+            {*_missing(template, key, plan)} | ({0} if _to_score(template, key, plan) else set())
+        )
+        for key, plan in units
+    }
     if jobs := sum(map(len, missing.values())):
         report(events.GridReady(todo=jobs, done=0, what="measuring processes"))
     staged = order.stages(
@@ -173,22 +180,35 @@ def _measure_apart(template: Job, keys: Sequence[CellKey], report: Report) -> No
         drawn = order.shuffled(chosen, lambda unit: unit[0].backend, settings.order_seed + part)
         for key, plan in sorted(drawn, key=lambda unit: unit[0].network not in first):
             # One that failed in the pass before has a hole that no later pass may cover up.
-            if (template.force and part == 0) or _missing(template, key, plan)[:1] == [part]:
+            if (template.force and part == 0) or _is_next(template, key, plan, part):
                 run_jobs([template.timing_only(key, plan, part, parts)], report)
 
 
 def _missing(template: Job, key: CellKey, plan: Plan) -> list[int]:
     """Numbers of the processes that have yet to measure a plan; none if the cell has failed."""
     record = record_of(template, key)
-    settings = template.protocol.measuring
     if record is None:
         # A run that only measures begins with nothing.
-        parts = profile(settings.profile).processes
+        parts = profile(template.protocol.measuring.profile).processes
         return list(range(parts)) if template.stages == ("measure",) else []
     if not is_accurate(record):
         return []
-    asked = entries.conditions(plan.key, plan.precision, settings)
-    return entries.missing_parts(record.latency, asked, settings)
+    return missing_parts(template, record, plan)
+
+
+def _is_next(template: Job, key: CellKey, plan: Plan, part: int) -> bool:
+    """Whether process `part` follows on what was measured, or is the one that scores the plan.
+
+    A process that failed in the pass before leaves a hole that no later pass may cover up.
+    """
+    return _missing(template, key, plan)[:1] == [part] or (
+        part == 0 and _to_score(template, key, plan)
+    )
+
+
+def _to_score(template: Job, key: CellKey, plan: Plan) -> bool:
+    record = record_of(template, key)
+    return record is not None and scoring_is_due(template, record, plan)
 
 
 def _grouped(keys: Sequence[CellKey], *, share: bool) -> list[list[CellKey]]:

@@ -18,7 +18,7 @@ import psutil
 from harness.data.description import read_meta
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs import events
-from harness.jobs.environment import worker_environment
+from harness.jobs.environment import engine_cache, worker_environment
 from harness.jobs.events import Report
 from harness.jobs.interpreters import interpreter
 from harness.jobs.job import Job
@@ -75,7 +75,7 @@ def _run_job(job: Job, report: Report, slot: Slot) -> None:
         lost = view.current or (waiting[0] if not view.finished else None)
         if lost is not None:
             status, reason = view.ended_by or ("crashed", NO_RESULT)
-            _record_loss(job, lost, view.measuring, status, reason)
+            _record_loss(job, lost, view, status, reason)
             report(events.CellDone(cell=lost, status=status))
             view.finished.append(lost)
         waiting = [cell for cell in waiting if cell not in view.finished]
@@ -116,7 +116,10 @@ def _work(
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
-        env=worker_environment(job.backend, job.device, threads, *caches),
+        env=worker_environment(
+            job.backend, job.device, threads, *caches, deterministic=job.deterministic
+        )
+        | _engines(job),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -152,6 +155,13 @@ def _caches(job: Job, folder: Path) -> Iterator[tuple[Path | None, Path]]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
+def _engines(job: Job) -> dict[str, str]:
+    """Engines take minutes: the first process of what is published builds them, others do not."""
+    publishable = profile(job.protocol.measuring.profile).publishable
+    folder = job.results.absolute() / store.WORK / "tensorrt"
+    return engine_cache(folder, fresh=publishable and not job.part)
+
+
 def _death(code: int, log: Path) -> str:
     if code < 0:
         return f"the worker was ended by {signal.Signals(-code).name}, see {log.name}"
@@ -164,7 +174,7 @@ def _death(code: int, log: Path) -> str:
 def _record_loss(
     job: Job,
     cell: CellKey,
-    measuring: events.MeasuringStarted | None,
+    view: WorkerView,
     status: Status,
     reason: str,
 ) -> None:
@@ -173,8 +183,14 @@ def _record_loss(
         if not held:
             return
         stored = store.find_usable(job.results, job.machine, cell)
-        if stored is not None and measuring is not None and job.measures(cell):
-            _record_lost_latencies(job, stored, measuring, status, reason)
+        if stored is not None and view.scoring is not None and job.measures(cell):
+            # All timings came before it.
+            entry = view.scoring.entry.model_copy(update={"status": status, "reason": reason})
+            accuracy = entries.with_accuracy(stored.record.accuracy, entry)
+            changed = stored.record.model_copy(update={"accuracy": accuracy})
+            store.commit(job.results, changed, keep=stored)
+        elif stored is not None and view.measuring is not None and job.measures(cell):
+            _record_lost_latencies(job, stored, view.measuring, status, reason)
         elif stored is not None and not {"train", "evaluate"} & set(job.stages):
             # Nothing that stands in the record was lost with a process that only measures.
             record = stored.record.model_copy(update={"status": status, "reason": reason})

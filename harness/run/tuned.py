@@ -14,7 +14,7 @@ def protocol_of(search: Search, result: Result, name: str, command: str) -> tupl
     """The protocol with the chosen rates, named `name`, and its text with their origin."""
     protocol = search.template.protocol
     data: dict[str, Any] = protocol.model_dump()
-    remarks = {
+    remarks: dict[tuple[str, ...], str] = {
         (): (
             f"Learning rates chosen by: {command}\n"
             f"from protocol {protocol.name} ({protocol.hash[:8]}) on data set "

@@ -39,6 +39,7 @@ class WorkerView:
     last_step: float = field(default_factory=time.monotonic)
     last_event: float = field(default_factory=time.monotonic)
     measuring: events.MeasuringStarted | None = None  # the last one, in the current cell
+    scoring: events.ScoringStarted | None = None  # the last one, likewise
     ended_by: tuple[Status, str] | None = None
     refused: events.JobRefused | None = None
 
@@ -55,11 +56,15 @@ class WorkerView:
                 self.refused = event
             case events.MeasuringStarted():
                 self.measuring, self.last_step = event, time.monotonic()
+            case events.ScoringStarted():
+                self.scoring, self.last_step = event, time.monotonic()
             case events.CellStarted():
-                self.measuring, self.last_step = None, time.monotonic()
+                self.measuring = self.scoring = None
+                self.last_step = time.monotonic()
                 self.started.append(event.cell)
             case events.CellDone() | events.CellBusy():
-                self.measuring, self.last_step = None, time.monotonic()
+                self.measuring = self.scoring = None
+                self.last_step = time.monotonic()
                 self.finished.append(event.cell)
             case _:
                 pass

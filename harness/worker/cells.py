@@ -49,14 +49,14 @@ def run_job(job: Job, report: Report) -> None:
     """
     try:
         backend = registry.load_backend(job.backend)(
-            Runtime(device=job.device, threads=job.threads, deterministic=True)
+            Runtime(device=job.device, threads=job.threads, deterministic=job.deterministic)
         )
     except (Unsupported, MissingFramework) as error:
         want = NO_DEVICE if isinstance(error, NoDevice) else ""
         _record_unsupported(job, f"{want}{error}", report)
         return
     baseline = ImportBaseline()
-    shared = len(job.cells) > 1 or job.protocol.limits.share_process
+    shared = len(job.cells) > 1 or job.shares_process
     worker = Worker(
         job=job,
         backend=backend,

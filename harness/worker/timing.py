@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from backends import plans
@@ -13,6 +14,8 @@ from harness.measuring.latency import Measurement, no_samples
 from harness.measuring.summary import gather
 from harness.records import store
 from harness.records.schema import CellKey, Condition
+from harness.worker.calibration import calibrate
+from harness.worker.plan_accuracy import score_plans
 from harness.worker.pulse import Pulse
 from harness.worker.state import Worker
 
@@ -22,10 +25,12 @@ WHILE_MEASURING = "while measuring: "
 
 
 def measure(worker: Worker, cell: CellKey, network: Network) -> None:
-    """Time what the record lacks: each measurement is committed before the next begins."""
+    """Time what the record lacks, then score it: each result is committed before the next."""
     job = worker.job
+    images, asked = _timed_images(worker), job.execution_plans(cell.backend)
+    calibrated = calibrate(worker, network, asked, cell.seed, images)
     if not job.part:
-        _note_machine(worker, cell)
+        _note(worker, cell, [*machine.state(), *filter(None, [calibrated])])
     before = worker.stored(cell).record.latency
     default = plans.default(worker.backend.capabilities.plans, job.device)
 
@@ -39,24 +44,27 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
     for found in timing_run.measure_network(
         worker.backend,
         network,
-        _timed_images(worker),
-        plans=job.execution_plans(cell.backend),
+        images,
+        plans=asked,
         settings=job.protocol.measuring,
         seed=cell.seed,
         device=job.device,
         process=job.part,
         processes=job.parts,
+        deterministic=job.deterministic,
         meter=worker.meter,
         pulse=Pulse(worker.report),
         begin=begin,
     ):
         _commit(worker, cell, found)
         worker.poisoned |= found.status == "oom" and job.device == "cuda"
+    if not job.part:
+        score_plans(worker, cell, network)
 
 
-def _note_machine(worker: Worker, cell: CellKey) -> None:
+def _note(worker: Worker, cell: CellKey, found: Sequence[str]) -> None:
     stored = worker.stored(cell)
-    notes = list(dict.fromkeys([*stored.record.notes, *machine.state()]))
+    notes = list(dict.fromkeys([*stored.record.notes, *found]))
     record = stored.record.model_copy(update={"notes": notes})
     store.commit(worker.job.results, record, keep=stored)
 

@@ -76,6 +76,9 @@ def test_run_leaves_records_whose_numbers_can_be_traced(
     assert trained.cost is not None
     assert trained.cost.trainable_parameters == 2_154_328
     assert trained.training is not None
+    assert trained.training.deterministic is True
+    assert [entry.deterministic for entry in trained.latency] == [False]
+    assert all(entry.synchronise_ms is not None for entry in trained.latency)
     assert len(found["rfbsnet"].history()) == 2
     assert found["threshold"].record.cost_reason
 
@@ -269,7 +272,7 @@ def test_train_evaluate_and_measure_by_themselves(
     done = fetalbench(*measure, "--batch", "1,2")
     assert done.returncode == 0, done.stderr
     # Another plan and another size find their place in the same record; nothing is done twice.
-    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs", "--batch", "1")
+    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs-float32", "--batch", "1")
     assert done.returncode == 0, done.stderr
     assert "2 measuring processes to do" in done.stderr
     (measured,) = load_records(tmp_path / "measurements")
@@ -278,7 +281,7 @@ def test_train_evaluate_and_measure_by_themselves(
         ("eager", 1): "ok",
         ("eager", 2): "ok",
         ("onnxruntime", 1): "ok",
-        ("cuda-graphs", 1): "unsupported",
+        ("cuda-graphs-float32", 1): "unsupported",
     }
     assert [entry.default for entry in found.values()] == [True, True, False, False]
     memory = found["onnxruntime", 1].memory

@@ -17,6 +17,8 @@ from harness.records.schema import (
     Latency,
     Machine,
     MemoryQuantity,
+    PlanAccuracy,
+    PlanSetScores,
     Provenance,
     Record,
     SetScores,
@@ -67,6 +69,8 @@ class Cell:
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     memory: dict[str, int] = field(default_factory=dict)  # bytes by name, beside the made-up ones
     plan: str | None = None
+    precision: str = "float32"
+    plan_loses: float | None = None  # Dice of the plan's own masks, if they were scored
     scores_kept: bool = False  # scored before it failed
     timed_only: bool = False  # neither trained nor scored, as `fetalbench measure` leaves it
     epochs: int = 12
@@ -272,6 +276,7 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         else None,
         scores=_summaries(slices) if slices is not None and not cell.timed_only else {},
         latency=latency,
+        accuracy=_plan_accuracy(cell),
         memory={
             "rss_peak_bytes": MemoryQuantity(bytes=(180 + parameters // 40_000) * 2**20),
             "device_peak_bytes": MemoryQuantity(bytes=None, reason="This machine has no GPU."),
@@ -347,6 +352,31 @@ def _summaries(slices: pd.DataFrame) -> dict[str, SetScores]:
     return scores
 
 
+def _plan_accuracy(cell: Cell) -> list[PlanAccuracy]:
+    if cell.plan_loses is None:
+        return []
+    scores = PlanSetScores(
+        slices=40,
+        subjects=8,
+        dice=0.9 - cell.plan_loses,
+        reference_dice=0.9,
+        difference=-cell.plan_loses,
+        difference_low=-cell.plan_loses - 0.01,
+        difference_high=-cell.plan_loses + 0.01,
+        changed_share=0.02,
+    )
+    entry = PlanAccuracy(
+        plan=cell.plan or PLANS[cell.backend],
+        precision=cell.precision,
+        status="ok",
+        quantity="end_to_end",
+        batch=1,
+        weights_sha256="0" * 64,
+        sets=dict.fromkeys(SUBJECTS, scores),
+    )
+    return [entry]
+
+
 def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[Latency]:
     factor = {"torch": 1.0, "keras": 1.4, "flax": 1.2, "numpy": 1.0}[cell.backend]
     found = []
@@ -354,7 +384,7 @@ def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[La
         for batch in cell.batches if cell.backend != "numpy" else (1,):
             common: dict[str, Any] = {
                 "plan": cell.plan or PLANS[cell.backend],
-                "precision": "float32",
+                "precision": cell.precision,
                 "quantity": quantity,
                 "batch": batch,
                 "profile": cell.profile,
