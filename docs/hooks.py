@@ -1,4 +1,4 @@
-"""What the site has beside the files of this folder: records and protocols, key by key; a card."""
+"""What the site has beside the files of this folder: records key by key, and the model card."""
 
 from __future__ import annotations
 
@@ -10,18 +10,12 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
 from harness.deploy.pretrained import FOLDER
-from harness.protocol import Protocol
 from harness.records.schema import Record
 
 RECORD = """# The record, key by key
 
 A cell leaves `record.json`, strict JSON with these keys, and its raw samples beside it. The same as
 a [JSON Schema](record.schema.json); that of `leaderboard.json` is [here](leaderboard.schema.json).
-"""
-PROTOCOL = """# The protocol, key by key
-
-A protocol is a TOML file with these tables. Unknown keys are errors. [Protocols](protocols.md) says
-which come with fetalbench, and what enters the hash.
 """
 
 
@@ -44,15 +38,11 @@ def on_page_markdown(markdown: str, **_: Any) -> str:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the three pages."""
+    """Add the two pages."""
     card = (FOLDER / "rfbsnet.md").read_text(encoding="utf-8")
     files.append(File.generated(config, "model-card.md", content=card))
-    for name, text, model in (
-        ("schema.md", RECORD, Record),
-        ("protocol-keys.md", PROTOCOL, Protocol),
-    ):
-        content = text + "".join(_tables(model.model_json_schema()))
-        files.append(File.generated(config, name, content=content))
+    content = RECORD + "".join(_tables(Record.model_json_schema()))
+    files.append(File.generated(config, "schema.md", content=content))
     return files
 
 

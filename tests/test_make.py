@@ -48,6 +48,17 @@ def test_reproduce_passes_on_what_is_chosen() -> None:
     assert any(line.startswith(f".venv/bin/fetalbench run {cells}") for line in rest)
 
 
+def test_rates_are_tuned_before_the_run_that_uses_them() -> None:
+    lines = reproduce("TUNE=1", "DEVICE=cpu", "PRESET=tiny", "NETWORKS=unet")
+    (tune,) = [i for i, line in enumerate(lines) if "fetalbench tune" in line]
+    assert lines[tune].startswith(
+        ".venv/bin/fetalbench tune tiny --data build/tiny/data/tiny "
+        "--out build/tiny/tiny_tuned.toml --device cpu --networks unet"
+    )
+    run = ".venv/bin/fetalbench run --protocol build/tiny/tiny_tuned.toml"
+    assert [i > tune for i, line in enumerate(lines) if line.startswith(run)] == [True]
+
+
 def test_a_plan_starts_nothing() -> None:
     lines = reproduce("PLAN=1", "DEVICE=cpu", "PRESET=tiny")
     # Beside what was published, which the same protocol would find done.
@@ -55,6 +66,7 @@ def test_a_plan_starts_nothing() -> None:
         ".venv/bin/fetalbench plan --protocol tiny --data build/tiny/data/tiny "
         "--results build/tiny/results"
     )
+    assert not any("fetalbench tune" in line for line in reproduce("PLAN=1", "TUNE=1"))
     assert not any("fetalbench run" in line or "fetalbench report" in line for line in lines)
 
 

@@ -30,6 +30,7 @@ from harness.cli import (
     new,
     parity,
     plan,
+    protocols,
     publish,
     report,
     run,
@@ -70,6 +71,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data", help="Make, import, check and show data sets.")
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
+app.command("protocols")(protocols.protocols)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("collect")(collect.collect)

@@ -382,6 +382,8 @@ def test_stream_keeps_every_response(
     done = fetalbench(*words)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
+    keeps = "does not keep up" if row["missed"] else "keeps up"
+    assert f"threshold × numpy (call) {keeps} with interactive, 30 ms a slice" in done.stderr
     (stored,) = load_records(tmp_path / "streams")
     (found,) = stored.record.streams
     responses = stored.stream_responses()
