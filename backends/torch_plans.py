@@ -51,7 +51,11 @@ def forward_of(
     if plan in ("tensorrt", "tensorrt-int8", *(entry.key for entry in RUNTIMES)):
         model = onnx_bytes(module, *images.shape[2:])
         if precision == "int8":
-            model = quantised(model, _channels_first_array(images, calibration))
+            model = quantised(
+                model,
+                _channels_first_array(images, calibration),
+                symmetric=plan.startswith("tensorrt"),
+            )
         if plan.startswith("tensorrt"):
             return Forward(_tensorrt(module, model, images))
         return Forward(_deployed(model, images, plan))
