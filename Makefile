@@ -23,7 +23,7 @@ DATA ?= $(OUT)/data/$(PRESET)
 CELLS = --protocol $(PRESET) --data $(DATA) --results $(OUT)/results --device $(DEVICE) $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help install leaderboard test test-all smoke lint format reproduce schema clean
+.PHONY: help install leaderboard test test-all smoke lint format reproduce docs schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -83,6 +83,9 @@ ifndef PLAN
 	$(BIN)/fetalbench run $(CELLS); status=$$?; test $$status -le 1 || exit $$status
 	$(BIN)/fetalbench report --results $(OUT)/results --out $(OUT)/reports
 endif
+
+docs: .venv/installed-dev ## the documentation as a site in build/site; every link is checked
+	$(BIN)/mkdocs build --strict
 
 schema: $(INSTALLED) ## write the JSON Schemas of records and of leaderboard.json to docs/
 	$(BIN)/python -m harness.records.schema > docs/record.schema.json

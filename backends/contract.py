@@ -220,6 +220,23 @@ class Network(ABC):
         what is timed runs in the precision of its plan.
         """
 
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        """The first training step on (n, h, w, 1) images and (n, h, w) masks, in float64.
+
+        By the trainer's own step, on a copy of the network; n is `options.batch_size`. Returns
+        `loss/loss` (1,), `gradient/<weight>` of every trainable weight and `weight/<weight>` of all
+        weights after the step, running values included: canonical, float64. Free of rounding, two
+        frameworks that compute the same step give the same values, which float32 hides.
+
+        Raises `SizeError`, and `Unsupported` if the backend does not train.
+        """
+        raise Unsupported(
+            f"this backend takes no step of {options.loss!r} in float64 ({len(images)} images, "
+            f"{len(masks)} masks, rate {learning_rate})."
+        )
+
     @abstractmethod
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]

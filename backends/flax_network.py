@@ -99,10 +99,8 @@ class FlaxNetwork(Network):
     @override
     def exact(self) -> Callable[[Array], Array]:
         with jax.enable_x64(True):
-            values = [
-                {name: jnp.asarray(value, jnp.float64) for name, value in kind.items()}
-                for kind in (self.program.parameters, self.program.statistics)
-            ]
+            program = self.program.in_float64()
+            values = program.parameters, program.statistics
 
         # The weights are arguments: as constants they would be compiled, some hundred megabytes.
         @jax.jit
@@ -116,6 +114,15 @@ class FlaxNetwork(Network):
                 return self._in_batches(partial(forward, *values), images)
 
         return logits
+
+    @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        with jax.enable_x64(True):
+            trainer = FlaxTrainer(self.program.in_float64(), options)
+            trainer.set_data(images, masks)
+            return trainer.first_step(learning_rate)
 
     @override
     def prepare(

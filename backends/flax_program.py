@@ -8,10 +8,12 @@ that order.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import copy
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from backends.contract import Weights
@@ -52,6 +54,7 @@ class FlaxProgram:
         self.names = _definition_order(module)
         self.parameters = self._put(nnx.Param)
         self.statistics = self._put(nnx.BatchStat)
+        self.dtype = next((value.dtype for value in self.parameters.values()), np.dtype("float32"))
         self._reduced: dict[str, tuple[Values, Values]] = {}
         self._reduced_from: Values = {}
         self._executables: dict[tuple[str, int, bool], Any] = {}
@@ -67,6 +70,20 @@ class FlaxProgram:
         # No aliases: a NumPy buffer shared with JAX must not be donated by training.
         self.parameters = jax.device_put({n: weights[n] for n in self.parameters}, may_alias=False)
         self.statistics = jax.device_put({n: weights[n] for n in self.statistics}, may_alias=False)
+
+    def in_float64(self) -> FlaxProgram:
+        """The same program on a float64 copy of the weights, nothing compiled yet.
+
+        To be called, and what it returns to be used, under `jax.enable_x64`.
+        """
+        program = copy(self)
+        program.parameters, program.statistics = (
+            {name: jnp.asarray(value, jnp.float64) for name, value in kind.items()}
+            for kind in (self.parameters, self.statistics)
+        )
+        program.dtype = np.dtype("float64")
+        program._executables = {}
+        return program
 
     def merge(
         self,

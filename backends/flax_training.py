@@ -20,11 +20,11 @@ BETA_1, BETA_2 = 0.9, 0.999
 
 def segmentation_loss(logits: jax.Array, masks: jax.Array, loss: str) -> jax.Array:
     """Loss of (n, h, w, classes) logits and (n, h, w) masks (see `TrainingOptions`), a scalar."""
-    logits = logits.astype(jnp.float32)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     # The softmax of the brain class is the sigmoid of its margin over the others.
     margin = logits[..., 1] - _all_but_brain(logits)
     brain = jax.nn.sigmoid(margin)
-    truth = masks.astype(jnp.float32)
+    truth = masks.astype(logits.dtype)
     overlap = 2 * jnp.sum(brain * truth) + 1
     dice = 1 - overlap / (jnp.sum(brain) + jnp.sum(truth) + 1)
     if loss == "dice":
@@ -88,7 +88,7 @@ class FlaxTrainer(Trainer):
 
     def __init__(self, program: FlaxProgram, options: TrainingOptions) -> None:
         self._program, self._options = program, options
-        zeros = {n: np.zeros(value.shape, np.float32) for n, value in program.parameters.items()}
+        zeros = {n: np.zeros(value.shape, value.dtype) for n, value in program.parameters.items()}
         self._first, self._second = jax.device_put((zeros, zeros), may_alias=False)
         self._updates = 0
         self._losses: list[jax.Array] = []
@@ -122,7 +122,7 @@ class FlaxTrainer(Trainer):
             self._images,
             self._masks,
             indices.astype(np.int32),
-            np.array((learning_rate, *corrections), np.float32),
+            np.array((learning_rate, *corrections), program.dtype),
             self._key,
             np.int32(self._in_epoch),
         )
@@ -147,7 +147,7 @@ class FlaxTrainer(Trainer):
             self._program,
             parameters,
             statistics,
-            images[indices],
+            images[indices].astype(self._program.dtype),
             masks[indices],
             self._options.loss,
             drawn,
@@ -165,9 +165,21 @@ class FlaxTrainer(Trainer):
 
     @override
     def losses(self) -> Array:
-        values = np.array([float(loss) for loss in self._losses], np.float32)
+        values = np.array([float(loss) for loss in self._losses], self._program.dtype)
         self._losses = []
         return values
+
+    def first_step(self, learning_rate: float) -> dict[str, Array]:
+        """One step on all data: see `Network.exact_step`."""
+        assert self._images is not None
+        self.step(np.arange(len(self._images)), learning_rate)
+        found = {"loss/loss": self.losses()}
+        for name, first in self._first.items():
+            # After one step Adam's first moment is (1 − β₁) · g.
+            found[f"gradient/{name}"] = np.array(first) / (1 - BETA_1)
+        for name, value in (self._program.parameters | self._program.statistics).items():
+            found[f"weight/{name}"] = np.array(value)
+        return found
 
     @override
     def state(self) -> dict[str, Array]:

@@ -165,6 +165,16 @@ class KerasNetwork(Network):
         return logits
 
     @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        keras_engine.require_tensorflow("train")
+        model = self._copy("float64")
+        trainer = keras_tensorflow_training.TensorFlowTrainer(model, tuple(slots(model)), options)
+        trainer.set_data(images, masks)
+        return trainer.first_step(learning_rate)
+
+    @override
     def prepare(self, images: Array, *, plan: str, quantity: Quantity) -> Inference:
         require_images(images, self.height, self.width)
         precision = _plan_of(plan, self._device).precision

@@ -62,10 +62,13 @@ class Slot:
 
     def to_canonical(self, value: Array) -> Array:
         """A float32 copy in canonical layout of an array in the variable's layout."""
-        array = np.array(value, np.float32)
+        return self.arranged(np.array(value, np.float32))
+
+    def arranged(self, value: Array) -> Array:
+        """The array in canonical layout, of its own dtype."""
         if self.swapped:
-            return np.ascontiguousarray(array.swapaxes(-1, -2))
-        return array.reshape(self.spec.shape)
+            return np.ascontiguousarray(value.swapaxes(-1, -2))
+        return value.reshape(self.spec.shape)
 
     def from_canonical(self, value: Array) -> Array:
         """An array in the variable's layout from one in canonical layout."""

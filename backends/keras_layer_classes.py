@@ -51,8 +51,8 @@ class BatchNorm(keras.layers.BatchNormalization):
         self, inputs: Tensor, training: bool | None = None, mask: Tensor | None = None
     ) -> Tensor:
         """(n, h, w, c) to (n, h, w, c); in training the running statistics move."""
-        if self.compute_dtype == "float64" and not training:
-            return self._exactly(inputs)
+        if self.compute_dtype == "float64":
+            return self._exactly(inputs, training=bool(training))
         if not TENSORFLOW:
             return super().call(inputs, training=training, mask=mask)
         empty = tf.zeros(0)
@@ -73,12 +73,16 @@ class BatchNorm(keras.layers.BatchNormalization):
                 kept.assign(self.momentum * kept + (1 - self.momentum) * new)
         return y
 
-    def _exactly(self, inputs: Tensor) -> Tensor:
-        """By the running statistics; the fused kernel has no float64, Keras' own form uses less."""
+    def _exactly(self, inputs: Tensor, *, training: bool) -> Tensor:
+        """In float64, which the fused kernel lacks; Keras' own form computes parts in float32."""
+        running: Any = (self.moving_mean, self.moving_variance)
         gamma, beta, mean, variance = (
-            ops.cast(each, "float64")
-            for each in (self.gamma, self.beta, self.moving_mean, self.moving_variance)
+            ops.cast(each, "float64") for each in (self.gamma, self.beta, *running)
         )
+        if training:
+            mean, variance = ops.moments(inputs, axes=(0, 1, 2))
+            for kept, new in zip(running, (mean, variance), strict=True):
+                kept.assign(self.momentum * kept + (1 - self.momentum) * new)
         return (inputs - mean) * (gamma / ops.sqrt(variance + self.epsilon)) + beta
 
 

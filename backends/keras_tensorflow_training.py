@@ -34,8 +34,12 @@ class TensorFlowTrainer(Trainer):
         self._slots = [slot for slot in slots if slot.spec.trainable]
         self._options = options
         self._step = 0
-        self._m = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
-        self._v = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
+        self._all_slots = slots
+        dtype = self._dtype = tf.as_dtype(model.compute_dtype)
+        self._m, self._v = (
+            [tf.Variable(tf.zeros(slot.variable.shape, dtype)) for slot in self._slots]
+            for _ in range(2)
+        )
         self._losses: list[Tensor] = []
         height, width = model.input.shape[1:3]
         data = tf.TensorSpec((None, height, width), tf.float32)
@@ -45,8 +49,8 @@ class TensorFlowTrainer(Trainer):
                 tf.TensorSpec((None, height, width, 1), tf.float32),
                 data,
                 tf.TensorSpec((options.batch_size,), tf.int64),
-                tf.TensorSpec((), tf.float32),
-                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), dtype),
+                tf.TensorSpec((), dtype),
             ],
             autograph=False,
         )
@@ -74,9 +78,8 @@ class TensorFlowTrainer(Trainer):
         unbias = sqrt(1 - BETA2**self._step)
         rate = learning_rate * unbias / (1 - BETA1**self._step)
         epsilon = self._options.adam_epsilon * unbias
-        loss = self._function(
-            self._images, self._masks, indices, np.float32(rate), np.float32(epsilon)
-        )
+        scales = (tf.constant(value, self._dtype) for value in (rate, epsilon))
+        loss = self._function(self._images, self._masks, indices, *scales)
         self._losses.append(loss)
 
     def _update(
@@ -90,13 +93,13 @@ class TensorFlowTrainer(Trainer):
         value, found = loss_and_gradients(
             self._model,
             self._slots,
-            tf.gather(images, indices),
-            tf.gather(masks, indices),
+            tf.cast(tf.gather(images, indices), self._dtype),
+            tf.cast(tf.gather(masks, indices), self._dtype),
             self._options.loss,
             dropout=self._options.dropout,
         )
         # Made once here: as Python numbers they would become constants of each weight.
-        zero, beta1, beta2 = tf.constant(0.0), tf.constant(BETA1), tf.constant(BETA2)
+        zero, beta1, beta2 = (tf.constant(value, self._dtype) for value in (0.0, BETA1, BETA2))
         for slot, m, v, gradient in zip(self._slots, self._m, self._v, found, strict=True):
             # The kernel computes rate · m / (√v + ε). With `rate` and ε both multiplied by
             # √(1 - β2^t), and `rate` divided by 1 - β1^t, that is m̂ / (√v̂ + ε) exactly; the
@@ -120,6 +123,17 @@ class TensorFlowTrainer(Trainer):
         values = tf.stack(self._losses).numpy() if self._losses else np.zeros(0, np.float32)
         self._losses = []
         return values
+
+    def first_step(self, learning_rate: float) -> dict[str, Array]:
+        """One step on all data: see `Network.exact_step`."""
+        self.step(np.arange(len(self._images), dtype=np.int64), learning_rate)
+        found = {"loss/loss": self.losses()}
+        for slot, m in zip(self._slots, self._m, strict=True):
+            # After one step Adam's first moment is (1 − β₁) · g.
+            found[f"gradient/{slot.spec.name}"] = slot.arranged(m.numpy() / (1 - BETA1))
+        for slot in self._all_slots:
+            found[f"weight/{slot.spec.name}"] = slot.arranged(slot.variable.numpy())
+        return found
 
     @override
     def state(self) -> dict[str, Array]:

@@ -23,7 +23,8 @@ class TorchBackend(Backend):
     """PyTorch, eager by default.
 
     Determinism: on a CPU the same seed gives the same bits for the same number of threads. On a
-    GPU deterministic algorithms are chosen if PyTorch has one, and it warns if it has none.
+    GPU deterministic algorithms are chosen if the runtime asks for it and PyTorch has one; it warns
+    if it has none. Otherwise cuDNN tries its algorithms and takes the fastest.
     """
 
     name: ClassVar[str] = "torch"
@@ -39,8 +40,9 @@ class TorchBackend(Backend):
             torch.set_num_threads(runtime.threads)
         set_float32_precision("ieee")
         if runtime.device == "cuda":
-            # cuBLAS reads this when its first handle is made.
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+            if runtime.deterministic:
+                # cuBLAS reads this when its first handle is made.
+                os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
             torch.backends.cudnn.benchmark = not runtime.deterministic
             torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
             # Filling fresh memory would show in the timings and change no result of ours.

@@ -22,6 +22,8 @@ class TorchModule:
         self.device, self.height, self.width = device, height, width
         self.net = build().to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.canonical = canonical_weights(self.net)
+        floats = (each.dtype for each in self.net.parameters() if each.is_floating_point())
+        self.dtype = next(floats, torch.float32)
         self._mode = ""
         self.enter("eval")
 

@@ -94,6 +94,17 @@ class TorchNetwork(Network):
 
         return logits
 
+    @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        module = TorchModule(
+            lambda: deepcopy(self.module.net).double(), self.module.device, self.height, self.width
+        )
+        trainer = TorchTrainer(module, options)
+        trainer.set_data(images, masks)
+        return trainer.first_step(learning_rate)
+
     def _logits(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Array:
         parts = []
         with torch.inference_mode():

@@ -49,7 +49,8 @@ def forward_of(
         case "eager-tf32" | "eager-bfloat16" | "eager-float16":
             return Forward(in_precision(module, precision))
     if plan in ("tensorrt", "tensorrt-int8", *(entry.key for entry in RUNTIMES)):
-        model = onnx_bytes(module, *images.shape[2:])
+        height, width = images.shape[2:]
+        model = onnx_bytes(module, height, width)
         if precision == "int8":
             model = quantised(
                 model,

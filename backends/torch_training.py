@@ -60,7 +60,7 @@ class TorchTrainer(Trainer):
         require_images(images, self._module.height, self._module.width)
         require_masks(masks, images)
         home = self._home(images.nbytes + masks.nbytes)
-        self._images = torch.tensor(images, device=home)
+        self._images = torch.tensor(images, device=home, dtype=self._module.dtype)
         self._masks = torch.tensor(masks, device=home)
 
     def _home(self, size_bytes: int) -> torch.device:
@@ -96,6 +96,17 @@ class TorchTrainer(Trainer):
         values = torch.stack(self._losses).cpu().numpy()
         self._losses.clear()
         return values
+
+    def first_step(self, learning_rate: float) -> dict[str, Array]:
+        """One step on all data: see `Network.exact_step`."""
+        self.step(np.arange(len(self._images), dtype=np.int64), learning_rate)
+        found = {"loss/loss": self.losses()}
+        for weight in self._module.canonical:
+            for kind, value in (("gradient", weight.tensor.grad), ("weight", weight.tensor)):
+                if value is not None:
+                    array = value.detach().permute(weight.axes).cpu().numpy()
+                    found[f"{kind}/{weight.spec.name}"] = np.array(array, order="C")
+        return found
 
     @override
     def state(self) -> dict[str, Array]:

@@ -50,7 +50,7 @@ class Input(Section):
     pixel_mm: float | None = Field(
         default=None, gt=0.1, le=10, description='size of a pixel that fit = "resample" makes'
     )
-    normalisation: Literal["per_slice", "per_pixel_std"] = "per_slice"
+    normalisation: Literal["per_slice", "per_body", "per_pixel_std"] = "per_slice"
 
 
 class TrainingSettings(Section):
@@ -109,12 +109,20 @@ class Grid(Section):
     networks: List[str] = ()
     backends: List[str] = ()
     seeds: List[Annotated[int, Field(ge=0)]] = Field(default=(0,), min_length=1)
+    first: List[str] = Field(
+        default=(), description="networks that are trained and measured before the others"
+    )
 
 
 class Limits(Section):
     """What a cell may take, and whether one process may serve several cells."""
 
     cell_seconds: float = Field(default=3600, gt=0)
+    stalled_seconds: float = Field(
+        default=1800,
+        gt=0,
+        description="a worker that has done no epoch, batch or query for so long is ended",
+    )
     memory_gb: float = Field(default=0, ge=0, description="0: no limit")
     share_process: bool = False
     requires_gpu: bool = False
@@ -261,6 +269,7 @@ def _check_names(protocol: Protocol) -> None:
     for name in protocol.grid.backends:
         registry.backend(name)
     exact = [("networks", name, registry.network_name(name)) for name in protocol.networks]
+    exact += [("grid.first", name, registry.network_name(name)) for name in protocol.grid.first]
     chosen = protocol.measuring.plans
     exact += [("measuring.plans", name, registry.backend(name)) for name in chosen]
     for table, name, known in exact:
@@ -298,7 +307,7 @@ def _check_augmentation(protocol: Protocol, source: str) -> None:
                 strengths_of(training.augmentation, training.strengths)
             except UsageError as error:
                 raise UsageError(f"{source}: training.strengths: {error}") from None
-    if protocol.input.normalisation == "per_slice":
+    if protocol.input.normalisation != "per_pixel_std":
         return
     if any(training.augmentation != "none" for training in levels):
         raise UsageError(

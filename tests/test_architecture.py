@@ -98,7 +98,7 @@ ARROWS: dict[str, set[str]] = BASE | {
     "run": {"data", "jobs", "measuring.entries", "measuring.profiles", "records"},
     "worker": {"data", "jobs", "measuring", "metrics", "records"},
     "checks": {"jobs", "measuring.cost"},
-    "deploy": {"checks", "measuring.gates", "records"},
+    "deploy": {"checks", "data", "measuring.gates", "records"},
     "leaderboard": {"metrics", "records", "statistics"},
     "cli": {
         *("checks", "data", "deploy", "doctor", "jobs", "leaderboard", "measuring", "records"),

@@ -14,6 +14,7 @@ import typer
 from backends.errors import BackendError
 from harness.cli import (
     check,
+    collect,
     cost,
     data,
     doctor,
@@ -27,9 +28,12 @@ from harness.cli import (
     publish,
     report,
     run,
+    segment,
+    status,
     stream,
     terminal,
     train,
+    tune,
     version,
     weights,
 )
@@ -41,6 +45,8 @@ QUICK_START = """fetalbench: which network should segment the fetal brain while 
   fetalbench data phantom --out data/tiny      make the embedded data set
   fetalbench run --data data/tiny              train, evaluate and measure every network
   fetalbench report                            write reports/index.html
+
+  fetalbench segment STACK.nii.gz              brain masks of your own stacks
 
   fetalbench list          networks and backends        fetalbench doctor   what this machine has
   fetalbench new NET       start a network              fetalbench check NET   examine it
@@ -58,13 +64,17 @@ app.add_typer(data.app, name="data", help="Make, import, check and show data set
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("collect")(collect.collect)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("compare")(compare_command.compare)
 app.command("report")(report.report)
 app.command("publish")(publish.publish)
 app.command("export")(export.export)
+app.command("segment")(segment.segment)
 app.command("stream")(stream.stream)
 app.command("cost")(cost.cost)
 app.command("parity")(parity.parity)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Annotated, Any
+
 import typer
 
 from harness.cli.options import (
@@ -20,6 +22,10 @@ from harness.cli.options import (
     print_rows,
 )
 
+if TYPE_CHECKING:
+    from harness.run.estimate import CellEstimate
+    from harness.run.grid import GridCell
+
 
 def plan(
     data: Data = DEFAULT_DATA,
@@ -29,16 +35,25 @@ def plan(
     seeds: Seeds = "",
     results: Results = DEFAULT_RESULTS,
     device: Device = "auto",
+    probe: Annotated[
+        bool,
+        typer.Option(
+            "--probe/--no-probe", help="Try what no record tells of for some seconds, to estimate."
+        ),
+    ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """List the cells of a protocol: done, to do, failed, not implemented, not installed."""
+    """List the cells of a protocol, and estimate how long those take that are not done.
+
+    The estimate is from records of this machine, from a short probe, and scaled by FLOPs.
+    """
     from harness.data.description import read_meta
     from harness.data.visibility import require_fit
     from harness.jobs.environment import planned_device
     from harness.jobs.job import Job
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
-    from harness.run import grid
+    from harness.run import estimate, grid, speeds
 
     chosen = load_protocol(protocol)
     meta = read_meta(data)
@@ -60,4 +75,29 @@ def plan(
         backends=names(backends),
         seeds=numbers(seeds, "--seeds"),
     )
-    print_rows([cell.row() for cell in cells], as_json=as_json)
+    due = [cell.key for cell in cells if cell.can_run and cell.state != "done"]
+    known = speeds.from_records(template, due)
+    if probe:
+        speeds.probe(template, due, known)
+    found = estimate.estimate(template, meta, cells, known)
+    row = _json_row if as_json else _row
+    print_rows([row(*pair) for pair in zip(cells, found, strict=True)], as_json=as_json)
+    for line in estimate.sentences(cells, found, known):
+        typer.echo(line, err=as_json)
+
+
+def _json_row(cell: GridCell, found: CellEstimate) -> dict[str, Any]:
+    seconds = {"training_s": found.training_s, "measuring_s": found.measuring_s}
+    return cell.row() | seconds | {"estimated_from": found.source}
+
+
+def _row(cell: GridCell, found: CellEstimate) -> dict[str, Any]:
+    from harness.run.estimate import duration
+
+    def shown(seconds: float | None) -> str:
+        return duration(seconds) if seconds else ""
+
+    return cell.row() | {
+        "training": shown(found.training_s),
+        "measuring": shown(found.measuring_s),
+    }

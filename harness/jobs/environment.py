@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -19,6 +20,14 @@ ROOT = Path(__file__).parents[2]
 GPU_FILES = os.pathsep.join(("/proc/driver/nvidia/gpus/*", "/dev/nvidia[0-9]*", "/dev/dxg"))
 # Other patterns, so that a test can pretend that there is one.
 GPU_FILES_VARIABLE = "FETALBENCH_GPU_FILES"
+# By these, cuBLAS and TensorFlow are deterministic, and cuDNN chooses without trying.
+DETERMINISM = (
+    "CUBLAS_WORKSPACE_CONFIG",
+    "TF_DETERMINISTIC_OPS",
+    "TF_CUDNN_DETERMINISTIC",
+    "TF_CUDNN_USE_AUTOTUNE",
+)
+XLA_FLAGS = "XLA_FLAGS"
 
 
 def gpu_present() -> bool:
@@ -55,20 +64,31 @@ def engine_cache(folder: Path, *, fresh: bool) -> dict[str, str]:
     return {plans.ENGINES: str(folder)} | ({plans.FRESH_ENGINES: "1"} if fresh else {})
 
 
+def _without_determinism(variables: Mapping[str, str]) -> dict[str, str]:
+    """The variables without what a user's shell may ask of any process."""
+    kept = {name: value for name, value in variables.items() if name not in DETERMINISM}
+    if XLA_FLAGS in kept:
+        words = kept[XLA_FLAGS].split()
+        kept[XLA_FLAGS] = " ".join(word for word in words if "deterministic_ops" not in word)
+    return kept
+
+
 def worker_environment(
     backend: str,
     device: str,
     threads: int,
     cache: Path | None = None,
     inductor: Path | None = None,
+    *,
+    deterministic: bool = False,
 ) -> dict[str, str]:
-    """Variables for one worker.
+    """Variables for one worker, none of which asks for determinism unless `deterministic`.
 
     `cache` keeps XLA's compilations, never for published compile times; `inductor` is where
     `torch.compile` keeps its own, empty for those.
     """
     count = str(threads)
-    variables = dict(os.environ) | {
+    variables = _without_determinism(os.environ) | {
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
@@ -77,7 +97,6 @@ def worker_environment(
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_FORCE_GPU_ALLOW_GROWTH": "true",
         "XLA_PYTHON_CLIENT_PREALLOCATE": "false",
-        "CUBLAS_WORKSPACE_CONFIG": ":4096:8",
         # CUDA's own order is by speed: an index would name another GPU than the driver's does.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "PYTHONHASHSEED": "0",
@@ -85,6 +104,8 @@ def worker_environment(
         interpreters.VARIABLE: "",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),
     }
+    if deterministic:
+        variables["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     if backend in KERAS_ENGINES:
         variables["KERAS_BACKEND"] = KERAS_ENGINES[backend]
     if device == "cpu":

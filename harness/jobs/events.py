@@ -26,7 +26,7 @@ class GridReady(Base):
     event: Literal["grid"] = "grid"
     todo: int
     done: int
-    what: Literal["cells", "measuring processes"] = "cells"
+    what: Literal["cells", "measuring processes", "trials"] = "cells"
 
 
 class WorkerStarted(Base):
@@ -48,6 +48,13 @@ class CellBusy(Base):
     """Another process holds the cell's lock; the cell is left to it."""
 
     event: Literal["busy"] = "busy"
+    cell: CellKey
+
+
+class DeviceBusy(Base):
+    """The cell waits: another one measures on its device, or would disturb its measuring."""
+
+    event: Literal["waits"] = "waits"
     cell: CellKey
 
 
@@ -85,6 +92,12 @@ class MeasuringStarted(Base):
     default: bool
 
 
+class StillAtWork(Base):
+    """The worker has done a batch or a query since its last event."""
+
+    event: Literal["at_work"] = "at_work"
+
+
 class ScoringStarted(Base):
     """The worker scores a plan on the test sets; the entry is its result if the worker dies."""
 
@@ -113,10 +126,12 @@ Event = (
     | WorkerStarted
     | CellStarted
     | CellBusy
+    | DeviceBusy
     | StageStarted
     | TrainingRestarted
     | EpochDone
     | MeasuringStarted
+    | StillAtWork
     | ScoringStarted
     | CellDone
     | JobRefused

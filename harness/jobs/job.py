@@ -43,7 +43,8 @@ class Job(BaseModel):
     that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
     measuring to one execution plan, None means the protocol's; `part` is the number of this process
-    among the `parts` whose samples the records gather.
+    among the `parts` whose samples the records gather. Of jobs that do not measure, `at_once` may
+    run at a time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,6 +65,7 @@ class Job(BaseModel):
     part: int = 0
     parts: int = 1
     stream: StreamSettings | None = None
+    at_once: int = 1
 
     @property
     def machine(self) -> str:
@@ -104,6 +106,22 @@ class Job(BaseModel):
         keys = self.protocol.measuring.plans.get(backend, ())
         keys = (self.plan,) if self.plan is not None else keys
         return plans.chosen(keys, PLANS[backend], self.device)
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the process keeps to deterministic operations: it trains or evaluates.
+
+        One that only measures is free to take the fastest, as a user's program would.
+        """
+        return bool({"train", "evaluate"} & set(self.stages))
+
+    @property
+    def shares_process(self) -> bool:
+        """Whether one process serves several cells, and times what it has trained.
+
+        Never on a GPU: determinism, once asked for, stays in force in a process.
+        """
+        return self.protocol.limits.share_process and self.device == "cpu"
 
     def measures(self, cell: CellKey) -> bool:
         """Whether this job times the cell."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,6 +143,7 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
         facts.append(("Wall time", f"{record.seconds:.0f} s"))
     if training := record.training:
         facts.append(("Training", _training(training)))
+    facts += _process(record.latency)
     for name, quantity in record.memory.items():
         text = f"{quantity.bytes / MIB:,.1f} MiB" if quantity.bytes is not None else None
         facts.append((name, text or f"unknown: {quantity.reason or 'no reason given'}"))
@@ -150,12 +151,25 @@ def _facts(record: Record) -> tuple[tuple[str, str], ...]:
     return tuple(facts)
 
 
+def _process(latency: Sequence[Latency]) -> list[tuple[str, str]]:
+    """How the processes that timed were set up, as far as the record tells."""
+    kinds = {True: "deterministic operations only", False: "any operation, the fastest"}
+    found = {kinds[entry.deterministic] for entry in latency if entry.deterministic is not None}
+    waits = [entry.synchronise_ms for entry in latency if entry.synchronise_ms is not None]
+    facts = [("Timed with", " or ".join(sorted(found)))] if found else []
+    if waits:
+        facts.append(("Waiting for an idle device", f"{max(waits):.3f} ms at most, in each query"))
+    return facts
+
+
 def _training(training: Training) -> str:
+    kept = {True: ", deterministic operations", False: ", any operation", None: ""}
     return (
         f"in {backend_title(training.weights_from)}, loss {training.loss}, best epoch "
         f"{training.best_epoch} of {training.epochs} (validation Dice "
         f"{100 * training.best_validation_dice:.2f} %), {training.train_slices} + "
-        f"{training.validation_slices} slices, {training.seconds:.0f} s; weights sha256 "
+        f"{training.validation_slices} slices, {training.seconds:.0f} s"
+        f"{kept[training.deterministic]}; weights sha256 "
         f"{training.weights_sha256[:12]}…"
     )
 

@@ -22,7 +22,13 @@ from harness.measuring.inputs import Inputs
 from harness.measuring.machine import OtherLoad
 from harness.measuring.memory import Meter, recorded
 from harness.measuring.profiles import Profile
-from harness.measuring.timer import Timed, time_queries, time_query, warm_up
+from harness.measuring.timer import (
+    Timed,
+    time_queries,
+    time_query,
+    time_synchronisation,
+    warm_up,
+)
 from harness.records.schema import Condition, MemoryQuantity, Status
 
 KEPT_MASKS = 4
@@ -57,6 +63,8 @@ class Measurement:
     steady: bool | None = None
     compile_ns: int | None = None
     first_call_ns: int | None = None
+    synchronise_ns: int | None = None
+    deterministic: bool | None = None
     memory: Mapping[str, MemoryQuantity] = field(default_factory=dict)
 
     def samples(self) -> pd.DataFrame:
@@ -81,8 +89,10 @@ class Setting:
     """What all measurements of one network share.
 
     `flops` and `peaks` (FLOP/s by plan) feed the plausibility gate; without them it is left out.
-    `process` is the number of this process among `processes` that share the profile's queries.
+    `process` is the number of this process among `processes` that share the profile's queries, and
+    `deterministic` whether it keeps to deterministic operations.
     `default` is the key of the plan that evaluation uses; without `meter` memory stays unknown.
+    `pulse` is called between queries.
     """
 
     profile: Profile
@@ -92,7 +102,9 @@ class Setting:
     process: int = 0
     processes: int = 1
     default: str = ""
+    deterministic: bool | None = None
     meter: Meter | None = None
+    pulse: Callable[[], None] = lambda: None
 
     def measurement(self, condition: Condition, **found: Any) -> Measurement:
         """A measurement of this process."""
@@ -101,6 +113,7 @@ class Setting:
             profile=self.profile,
             process=self.process,
             default=condition.plan == self.default,
+            deterministic=self.deterministic,
             **found,
         )
 
@@ -116,7 +129,7 @@ def measure(network: Network, images: Array, condition: Condition, setting: Sett
     and a reason, not errors.
     """
     try:
-        inputs = Inputs(images, condition.batch, setting.seed)
+        inputs = Inputs(images, condition.batch, setting.seed, setting.pulse)
         return _measure(network, inputs, condition, setting)
     except Exception as error:
         if is_out_of_memory(error):
@@ -161,6 +174,7 @@ def _measure(
         steady=ready.steady,
         compile_ns=ready.compile_ns,
         first_call_ns=ready.first_call_ns,
+        synchronise_ns=ready.synchronise_ns,
         memory=recorded(ready.peaks | running),
     )
 
@@ -173,6 +187,7 @@ class _Ready:
     read: Callable[[Any], Any]
     compile_ns: int
     first_call_ns: int
+    synchronise_ns: int
     steady: bool
     hidden: gates.Finding | None
     peaks: dict[str, Bytes]
@@ -188,6 +203,7 @@ def _get_ready(network: Network, inputs: Inputs, condition: Condition, setting: 
     compile_ns = perf_counter_ns() - start
     first_call_ns, _ = time_query(inference)
     steady = warm_up(inference, inputs, setting.profile)
+    synchronise_ns = time_synchronisation(inference)
     read, hidden = np.asarray, None
     if condition.quantity == "forward":
         read = inference.logits
@@ -197,6 +213,7 @@ def _get_ready(network: Network, inputs: Inputs, condition: Condition, setting: 
         read=read,
         compile_ns=compile_ns,
         first_call_ns=first_call_ns,
+        synchronise_ns=synchronise_ns,
         steady=steady,
         hidden=hidden,
         peaks=meter.peaks() if meter else {},

@@ -25,7 +25,7 @@ def summarise(measurements: Sequence[Measurement]) -> Latency:
     """Summary of measurements under one condition, made in one process or in several.
 
     Figures are those of the pooled samples in order of process and query. Compile time, first
-    call and memory are those of the first process.
+    call, waiting and memory are those of the first process.
     """
     first = measurements[0]
     failed = [m for m in measurements if m.status != "ok"]
@@ -40,6 +40,7 @@ def summarise(measurements: Sequence[Measurement]) -> Latency:
         doubts=list(doubts),
         remarks=list(dict.fromkeys(remark for m in measurements for remark in m.remarks)),
         processes=len(measurements) - len(failed),
+        deterministic=first.deterministic,
         memory=dict(first.memory),
     )
     samples = [m.latency_ns for m in measurements if m.latency_ns is not None]
@@ -53,6 +54,7 @@ def summarise(measurements: Sequence[Measurement]) -> Latency:
             **figures(np.concatenate(samples)),
             "first_call_ms": _ms(first.first_call_ns),
             "compile_ms": _ms(first.compile_ns),
+            "synchronise_ms": _ms(first.synchronise_ns),
             "steady": steady,
             "publishable": sound and first.profile.publishable,
         }
@@ -74,6 +76,8 @@ def measurements_of(latency: Latency, samples: pd.DataFrame) -> list[Measurement
             steady=latency.steady,
             compile_ns=_ns(latency.compile_ms),
             first_call_ns=_ns(latency.first_call_ms),
+            synchronise_ns=_ns(latency.synchronise_ms),
+            deterministic=latency.deterministic,
             memory=latency.memory,
         )
         for process, rows in chosen.groupby("process")

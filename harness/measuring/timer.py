@@ -18,6 +18,7 @@ from harness.measuring.profiles import Profile
 
 NS_PER_S = 1_000_000_000
 STEADY_WINDOW = 10
+IDLE_WAITS = 25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,20 @@ def time_query(inference: Inference) -> tuple[int, Any]:
     synchronise(result)
     stop = perf_counter_ns()
     return stop - start, result
+
+
+def time_synchronisation(inference: Inference) -> int:
+    """Nanoseconds that waiting takes if there is nothing to wait for: part of every query.
+
+    The median of some; where it is not small beside a query, the query is as fast as the wait.
+    """
+    _, result = time_query(inference)
+    taken = []
+    for _ in range(IDLE_WAITS):
+        start = perf_counter_ns()
+        inference.synchronise(result)
+        taken.append(perf_counter_ns() - start)
+    return int(median(taken))
 
 
 def warm_up(inference: Inference, inputs: Inputs, profile: Profile) -> bool:

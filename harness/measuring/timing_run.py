@@ -30,14 +30,16 @@ def measure_network(
     device: str = "cpu",
     process: int = 0,
     processes: int = 1,
+    deterministic: bool | None = None,
     meter: Meter | None = None,
+    pulse: Callable[[], None] = lambda: None,
     begin: Callable[[Condition], bool] = lambda _: True,
 ) -> Iterator[Measurement]:
     """Measure a network on (n, h, w, 1) float32 images, under one condition after the other.
 
     `begin` is called before each measurement and may leave it out. Batches grow, so that the peaks
     of memory do; after one that did not fit, the larger ones of the same plan and quantity are not
-    tried.
+    tried. `pulse` is called between queries.
     """
     setting = Setting(
         profile=profile(settings.profile),
@@ -47,7 +49,9 @@ def measure_network(
         process=process,
         processes=processes,
         default=execution_plans.default(backend.capabilities.plans, device).key,
+        deterministic=deterministic,
         meter=meter,
+        pulse=pulse,
     )
     for plan in plans:
         full: dict[Quantity, int] = {}  # the batch size that did not fit

@@ -101,6 +101,9 @@ class Training(Strict):
     images_per_second: float | None = Field(description="median over epochs but the first")
     weights_sha256: str
     resumed_from_epoch: int = 0
+    deterministic: bool | None = Field(
+        default=None, description="whether the framework was kept to deterministic operations"
+    )
 
 
 class SetScores(Strict):
@@ -177,7 +180,13 @@ class Latency(Strict):
     std_ms: float | None = Field(default=None, description="of the first 100, as in the paper")
     first_call_ms: float | None = None
     compile_ms: float | None = None
+    synchronise_ms: float | None = Field(
+        default=None, description="part of each query: waiting for a device that is idle already"
+    )
     steady: bool | None = None
+    deterministic: bool | None = Field(
+        default=None, description="whether the process kept to deterministic operations"
+    )
     publishable: bool = False
     memory: dict[str, MemoryQuantity] = Field(
         default_factory=dict, description="peaks of the first process, by name"

@@ -219,6 +219,15 @@ def load_records(root: Path) -> list[StoredRecord]:
     return [stored for folder in sorted(found) if (stored := _find(folder))]
 
 
+def records_of(root: Path, machine: str, network: str, backend: str) -> list[Record]:
+    """What one machine has on record of a network in a framework; damaged records are left out."""
+    found = []
+    for path in sorted(root.glob(f"{machine}/*/*/{network}/{backend}/*/{RECORD}")):
+        with contextlib.suppress(RecordError):
+            found.append(read_record(path.parent))
+    return found
+
+
 def load_galleries(root: Path) -> dict[tuple[str, str], pd.DataFrame]:
     """Images and reference masks for overlays, by (data set folder, protocol folder)."""
     return {
@@ -307,4 +316,9 @@ def lock(root: Path, machine: str, key: CellKey) -> Iterator[bool]:
         except BlockingIOError:
             yield False
             return
+        except OSError as error:
+            raise EnvironmentFault(
+                f"{root}: its file system grants no locks ({error.strerror}); mount it with flock, "
+                "or choose another folder with --results."
+            ) from None
         yield True

@@ -94,7 +94,7 @@ def cells_of(
         )
         for name, backend, seed in asked
     ]
-    return [_look(template, key, measured=key.seed == first) for key in keys]
+    return [look(template, key, measured=key.seed == first) for key in keys]
 
 
 def measured_seed(seeds: Sequence[int]) -> int | None:
@@ -107,7 +107,7 @@ def is_accurate(record: Record) -> bool:
     return record.status == "ok" or bool(record.scores)
 
 
-def _look(template: Job, key: CellKey, *, measured: bool) -> GridCell:
+def look(template: Job, key: CellKey, *, measured: bool) -> GridCell:
     """The cell with the state that its record and this machine give it."""
     try:
         stored = find_record(template.results, template.machine, key)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, product
 
-from backends.plans import Plan
+from backends.plans import PLANS, Plan, default
 from harness import registry
 from harness.data.description import read_meta
 from harness.errors import (
@@ -25,6 +25,7 @@ from harness.measuring.profiles import profile
 from harness.protocol import Protocol
 from harness.records import store
 from harness.records.schema import CellKey, Record, Status
+from harness.run import order
 from harness.run.grid import (
     GridCell,
     is_accurate,
@@ -32,7 +33,6 @@ from harness.run.grid import (
     missing_parts,
     scoring_is_due,
 )
-from harness.run.order import shuffled
 from harness.run.supervisor import run_jobs
 
 # Of a latency: what a plan or a batch size cannot do is a result, the rest a failure.
@@ -89,31 +89,46 @@ def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary
     for cell in cells:
         if not cell.can_run:
             _record_absent(template, cell)
-    apart = not template.protocol.limits.share_process
+    apart = not template.shares_process
     stages: tuple[Stage, ...] = template.stages
     if apart:
         stages = tuple(stage for stage in stages if stage != "measure")
+    # One seed to its last figure makes a page; the other seeds come after that.
+    seed = measured_seed([cell.key.seed for cell in cells])
+    early = [cell for cell in cells if cell.key.seed == seed]
     if stages:
-        todo = [cell for cell in able if _is_due(template, cell)]
-        report(events.GridReady(todo=len(todo), done=len(cells) - len(todo)))
-        seed = measured_seed([cell.key.seed for cell in cells])
-        groups = _grouped([cell.key for cell in todo], share=not apart)
-        jobs = [template.with_cells(g, stages=stages, measured_seed=seed) for g in groups]
-        run_jobs(jobs, report)
+        _train(template, early, stages, report, share=not apart)
     if "measure" in template.stages and apart:
         _measure_apart(template, [cell.key for cell in able], report)
+    if stages and len(early) < len(cells):
+        later = [cell for cell in cells if cell.key.seed != seed]
+        _train(template, later, stages, report, share=not apart, measured_seed=seed)
     return _summary(template, cells)
+
+
+def _train(
+    template: Job,
+    cells: Sequence[GridCell],
+    stages: tuple[Stage, ...],
+    report: Report,
+    *,
+    share: bool,
+    measured_seed: int | None = None,
+) -> None:
+    """Do those stages of the cells that are due; without a measured seed each may be timed."""
+    todo = [cell.key for cell in cells if cell.can_run and _is_due(template, cell)]
+    report(events.GridReady(todo=len(todo), done=len(cells) - len(todo)))
+    groups = _grouped(order.by_worth(todo, template.protocol.grid.first), share=share)
+    run_jobs(
+        [template.with_cells(g, stages=stages, measured_seed=measured_seed) for g in groups], report
+    )
 
 
 def _is_due(template: Job, cell: GridCell) -> bool:
     if template.force or "stream" in template.stages or cell.state in ("to do", "failed"):
         return True
     # With processes of their own for measuring, what is left to measure comes later.
-    return (
-        cell.state == "to measure"
-        and "measure" in template.stages
-        and template.protocol.limits.share_process
-    )
+    return cell.state == "to measure" and "measure" in template.stages and template.shares_process
 
 
 def _summary(template: Job, cells: Sequence[GridCell]) -> Summary:
@@ -133,13 +148,14 @@ def _summary(template: Job, cells: Sequence[GridCell]) -> Summary:
 
 
 def _measure_apart(template: Job, keys: Sequence[CellKey], report: Report) -> None:
-    """Measure after the last training, each plan of a cell in several fresh processes.
+    """Measure after the first seed's trainings, each plan of a cell in several fresh processes.
 
-    One pass over all of them for each process, in an order that is drawn again for each pass and
-    interleaved between backends (measuring, 6): drift of the machine falls on all alike. A plan
-    that lacks passes, because a run was interrupted, gets the rest.
+    In stages (`order.stages`), each with one pass over all of it for each process, in an order that
+    is drawn again for each pass and interleaved between backends (measuring, 6): drift of the
+    machine falls on all alike. A plan that lacks passes, because a run was interrupted, gets the
+    rest.
     """
-    settings = template.protocol.measuring
+    settings, first = template.protocol.measuring, template.protocol.grid.first
     seed = measured_seed([key.seed for key in keys])
     timed = [key for key in keys if key.seed == seed]
     units = [(key, plan) for key in timed for plan in template.execution_plans(key.backend)]
@@ -154,10 +170,16 @@ def _measure_apart(template: Job, keys: Sequence[CellKey], report: Report) -> No
     }
     if jobs := sum(map(len, missing.values())):
         report(events.GridReady(todo=jobs, done=0, what="measuring processes"))
-    for part in range(parts):
-        chosen = [unit for unit in units if part in missing[unit]]
-        order = shuffled(chosen, lambda unit: unit[0].backend, settings.order_seed + part)
-        for key, plan in order:
+    staged = order.stages(
+        units,
+        lambda unit: unit[1] == default(PLANS[unit[0].backend], template.device),
+        lambda unit: unit[0].network in first,
+    )
+    for stage, part in product(staged, range(parts)):
+        chosen = [unit for unit in stage if part in missing[unit]]
+        drawn = order.shuffled(chosen, lambda unit: unit[0].backend, settings.order_seed + part)
+        for key, plan in sorted(drawn, key=lambda unit: unit[0].network not in first):
+            # One that failed in the pass before has a hole that no later pass may cover up.
             if (template.force and part == 0) or _is_next(template, key, plan, part):
                 run_jobs([template.timing_only(key, plan, part, parts)], report)
 
@@ -190,15 +212,10 @@ def _to_score(template: Job, key: CellKey, plan: Plan) -> bool:
 
 
 def _grouped(keys: Sequence[CellKey], *, share: bool) -> list[list[CellKey]]:
-    """One process per cell, or one per backend if cells may share it.
-
-    The order of backends is kept: weights that others carry come first.
-    """
+    """One process per cell, or one per seed and backend if cells may share it; in this order."""
     if not share:
         return [[key] for key in keys]
-    order = registry.backend_names()
-    ordered = sorted(keys, key=lambda key: order.index(key.backend))
-    return [list(group) for _, group in groupby(ordered, key=lambda key: key.backend)]
+    return [list(group) for _, group in groupby(keys, key=lambda key: (key.seed, key.backend))]
 
 
 def _record_absent(template: Job, cell: GridCell) -> None:

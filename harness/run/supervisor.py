@@ -1,4 +1,4 @@
-"""Runs jobs on this machine, one worker process at a time: timings never share the machine.
+"""Runs jobs on this machine: those that measure never share it.
 
 The parent holds the time and memory limits, and writes the record of a worker that died.
 """
@@ -15,11 +15,10 @@ from pathlib import Path
 
 import psutil
 
-from harness import cores
 from harness.data.description import read_meta
 from harness.errors import EXIT_INTERRUPTED
 from harness.jobs import events
-from harness.jobs.environment import engine_cache, worker_environment, worker_threads
+from harness.jobs.environment import engine_cache, worker_environment
 from harness.jobs.events import Report
 from harness.jobs.interpreters import interpreter
 from harness.jobs.job import Job
@@ -29,7 +28,8 @@ from harness.measuring.profiles import profile
 from harness.records import atomic, store
 from harness.records.schema import CellKey, Status
 from harness.records.store import StoredRecord
-from harness.run import watch
+from harness.run import slots, watch
+from harness.run.slots import Slot
 from harness.run.watch import Watch, WorkerView
 
 NO_RESULT = "the worker exited without reporting a result"
@@ -52,33 +52,48 @@ def run_jobs(jobs: Sequence[Job], report: Report) -> None:
 
     Raises `Interrupted` or `Faulty`.
     """
+    if len(jobs) > 1 and jobs[0].at_once > 1 and not any(_measures(job) for job in jobs):
+        slots.side_by_side(jobs, report, _run_job)
+        return
     for job in jobs:
-        waiting = list(job.cells)
-        while waiting:
-            report(events.WorkerStarted(backend=job.backend, cells=len(waiting)))
-            view = _run_worker(job.model_copy(update={"cells": tuple(waiting)}), report)
-            if view.refused:
-                raise Faulty(view.refused.reason, view.refused.exit_code)
-            # A worker that dies before its first cell would die for the next one too, but each
-            # cell gets its own record: a framework may fail on one network only.
-            lost = view.current or (waiting[0] if not view.finished else None)
-            if lost is not None:
-                status, reason = view.ended_by or ("crashed", NO_RESULT)
-                _record_loss(job, lost, view, status, reason)
-                report(events.CellDone(cell=lost, status=status))
-                view.finished.append(lost)
-            waiting = [cell for cell in waiting if cell not in view.finished]
+        _run_job(job, report, slots.whole())
 
 
-def _run_worker(job: Job, report: Report) -> WorkerView:
+def _measures(job: Job) -> bool:
+    return bool({"measure", "stream"} & set(job.stages))
+
+
+def _run_job(job: Job, report: Report, slot: Slot) -> None:
+    waiting = list(job.cells)
+    while waiting:
+        report(events.WorkerStarted(backend=job.backend, cells=len(waiting)))
+        view = _run_worker(job.model_copy(update={"cells": tuple(waiting)}), report, slot)
+        if view.refused:
+            raise Faulty(view.refused.reason, view.refused.exit_code)
+        # A worker that dies before its first cell would die for the next one too, but each
+        # cell gets its own record: a framework may fail on one network only.
+        lost = view.current or (waiting[0] if not view.finished else None)
+        if lost is not None:
+            status, reason = view.ended_by or ("crashed", NO_RESULT)
+            _record_loss(job, lost, view, status, reason)
+            report(events.CellDone(cell=lost, status=status))
+            view.finished.append(lost)
+        waiting = [cell for cell in waiting if cell not in view.finished]
+
+
+def _run_worker(job: Job, report: Report, slot: Slot) -> WorkerView:
     """Run one worker to its end; what is known of it then says how it ended."""
     folder = store.work_folder(job.results, job.machine, job.cells[0])
     words = folder / f"job.{os.getpid()}.json"
     log = folder / store.LOG
     atomic.write_json(words, job.model_dump(mode="json"))
     try:
-        with log.open("ab") as output, _caches(job, folder) as (xla, inductor):
-            returncode, view = _work(job, words, output.fileno(), (xla, inductor), report)
+        with (
+            slots.held(job, slot, report),
+            log.open("ab") as output,
+            _caches(job, folder) as (xla, inductor),
+        ):
+            returncode, view = _work(job, words, output.fileno(), (xla, inductor), report, slot)
     finally:
         words.unlink(missing_ok=True)
     if returncode == EXIT_INTERRUPTED:
@@ -94,13 +109,17 @@ def _work(
     output: int,
     caches: tuple[Path | None, Path],
     report: Report,
+    slot: Slot,
 ) -> tuple[int, WorkerView]:
     """Start the worker, watch it and pass on its events; return its exit code."""
-    threads = worker_threads(job.threads)
+    threads = slot.threads(job)
     read_end, write_end = os.pipe()
     process = subprocess.Popen(
         [interpreter(job.backend), "-m", "harness.worker", str(words), str(write_end)],
-        env=worker_environment(job.backend, job.device, threads, *caches) | _engines(job),
+        env=worker_environment(
+            job.backend, job.device, threads, *caches, deterministic=job.deterministic
+        )
+        | _engines(job),
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=output,
@@ -108,11 +127,11 @@ def _work(
         start_new_session=True,
     )
     os.close(write_end)
-    watching = Watch(job, process, read_end, report)
+    watching = Watch(job, process, read_end, report, slot)
     try:
         if job.device == "cpu":
             with contextlib.suppress(psutil.NoSuchProcess):
-                psutil.Process(process.pid).cpu_affinity(cores.usable()[:threads])
+                psutil.Process(process.pid).cpu_affinity(list(slot.cores[:threads]))
         watching.run()
     except KeyboardInterrupt:
         watch.interrupt(process)

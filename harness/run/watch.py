@@ -19,10 +19,12 @@ from harness.jobs.events import Event, Report
 from harness.jobs.job import Job
 from harness.measuring.profiles import profile
 from harness.records.schema import CellKey, Status
+from harness.run.slots import Slot
 
 POLL_SECONDS = 0.2
 # After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
 GRACE_SECONDS = 120.0
+STALLED = "made no progress for {:g} s: no epoch, batch or query was done"
 # A cell without a limit of its own may take this share of the memory. Beyond it the kernel ends
 # some process, and gives no reason.
 MEMORY_SHARE = 0.9
@@ -35,6 +37,7 @@ class WorkerView:
     started: list[CellKey] = field(default_factory=list)
     finished: list[CellKey] = field(default_factory=list)
     last_step: float = field(default_factory=time.monotonic)
+    last_event: float = field(default_factory=time.monotonic)
     measuring: events.MeasuringStarted | None = None  # the last one, in the current cell
     scoring: events.ScoringStarted | None = None  # the last one, likewise
     ended_by: tuple[Status, str] | None = None
@@ -47,6 +50,7 @@ class WorkerView:
 
     def take(self, event: Event) -> None:
         """Note an event of the worker."""
+        self.last_event = time.monotonic()
         match event:
             case events.JobRefused():
                 self.refused = event
@@ -69,9 +73,11 @@ class WorkerView:
 class Watch:
     """Passes a worker's events on while it runs, and ends it if it exceeds a limit."""
 
-    def __init__(self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report):
+    def __init__(
+        self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report, slot: Slot
+    ) -> None:
         self.view = WorkerView()
-        self._job, self._process, self._report = job, process, report
+        self._job, self._process, self._report, self._slot = job, process, report, slot
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(os.fdopen(pipe),), daemon=True)
         self._reader.start()
@@ -84,13 +90,19 @@ class Watch:
     def run(self) -> None:
         """Return when the worker has ended, by itself or by a limit."""
         limits = self._job.protocol.limits
-        memory_gb = limits.memory_gb or MEMORY_SHARE * psutil.virtual_memory().total / 1e9
+        share = MEMORY_SHARE / self._slot.count
+        memory_gb = limits.memory_gb or share * psutil.virtual_memory().total / 1e9
         while self._process.poll() is None and self.view.ended_by is None:
+            if self._slot.stop.is_set():
+                # As if Ctrl-C had come to this thread.
+                raise KeyboardInterrupt
             with contextlib.suppress(queue.Empty):
                 self._take(self._lines.get(timeout=POLL_SECONDS))
             seconds = _seconds_allowed(self._job, self.view)
             if time.monotonic() - self.view.last_step > seconds:
                 self.view.ended_by = ("timeout", f"took more than {seconds:g} s")
+            elif time.monotonic() - self.view.last_event > limits.stalled_seconds:
+                self.view.ended_by = ("timeout", STALLED.format(limits.stalled_seconds))
             elif (used := _memory_gb(self._process.pid)) > memory_gb:
                 reason = f"took {used:.1f} GB of memory, the limit is {memory_gb:.1f} GB"
                 self.view.ended_by = ("oom", reason)

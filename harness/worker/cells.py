@@ -29,6 +29,7 @@ from harness.records.schema import CellKey, Status
 from harness.worker.checkpoint import checkpoint_of
 from harness.worker.evaluation import evaluate
 from harness.worker.gallery import gallery
+from harness.worker.pulse import Pulse
 from harness.worker.replay import replay
 from harness.worker.state import Outcome, Stopped, Worker
 from harness.worker.timing import WHILE_MEASURING, measure
@@ -48,14 +49,14 @@ def run_job(job: Job, report: Report) -> None:
     """
     try:
         backend = registry.load_backend(job.backend)(
-            Runtime(device=job.device, threads=job.threads, deterministic=True)
+            Runtime(device=job.device, threads=job.threads, deterministic=job.deterministic)
         )
     except (Unsupported, MissingFramework) as error:
         want = NO_DEVICE if isinstance(error, NoDevice) else ""
         _record_unsupported(job, f"{want}{error}", report)
         return
     baseline = ImportBaseline()
-    shared = len(job.cells) > 1 or job.protocol.limits.share_process
+    shared = len(job.cells) > 1 or job.shares_process
     worker = Worker(
         job=job,
         backend=backend,
@@ -184,7 +185,7 @@ def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:
         find_weights(worker, cell, network, outcome)
     if "evaluate" in job.stages:
         worker.report(events.StageStarted(stage="evaluate"))
-        evaluated = evaluate(network, dataset, job.protocol)
+        evaluated = evaluate(network, dataset, job.protocol, Pulse(worker.report))
         outcome.scores = evaluated.scores
         outcome.tables[store.SLICES] = evaluated.slices
         outcome.tables[store.PREDICTIONS] = evaluated.predictions

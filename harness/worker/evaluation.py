@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -28,14 +28,22 @@ class Evaluated:
     scores: dict[str, SetScores] = field(default_factory=dict)
 
 
-def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluated:
-    """Segment and score the protocol's test sets. Raises `DataError` if the data has none."""
+def evaluate(
+    network: Network,
+    dataset: Dataset,
+    protocol: Protocol,
+    pulse: Callable[[], None] = lambda: None,
+) -> Evaluated:
+    """Segment and score the protocol's test sets, with a call of `pulse` after each batch.
+
+    Raises `DataError` if the data has none.
+    """
     scored, kept = [], []
     for name in protocol.evaluation.sets:
         if name not in dataset.meta.sets:
             continue
         rows = dataset.rows(name)
-        masks = _predict(network, dataset, rows, protocol)
+        masks = _predict(network, dataset, rows, protocol, pulse)
         scores = score_slices(
             rows, references(dataset, rows), masks, protocol.evaluation.nsd_tolerance_mm
         )
@@ -64,7 +72,11 @@ def references(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Array]:
 
 
 def _predict(
-    network: Network, dataset: Dataset, rows: pd.DataFrame, protocol: Protocol
+    network: Network,
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    protocol: Protocol,
+    pulse: Callable[[], None],
 ) -> list[Array]:
     """Boolean masks on the original grid, in the order of the rows."""
     chosen = protocol.input
@@ -78,7 +90,7 @@ def _predict(
         pixel_mm=chosen.pixel_mm,
     )
     # In float64: rounding must not decide what a network is worth.
-    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
+    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size, pulse)
     return on_original_grid(masks, rows, chosen)
 
 

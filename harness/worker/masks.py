@@ -9,12 +9,21 @@ import numpy as np
 from backends.contract import Array
 
 
-def arg_max_masks(logits: Callable[[Array], Array], images: Array, batch_size: int) -> Array:
-    """Masks (n, h, w) uint8 of (n, h, w, 1) images: the class of the greatest logit."""
-    parts = [
-        logits(images[start : start + batch_size]).argmax(axis=3).astype(np.uint8)
-        for start in range(0, len(images), batch_size)
-    ]
+def arg_max_masks(
+    logits: Callable[[Array], Array],
+    images: Array,
+    batch_size: int,
+    pulse: Callable[[], None] = lambda: None,
+) -> Array:
+    """Masks (n, h, w) uint8 of (n, h, w, 1) images: the class of the greatest logit.
+
+    `pulse` is called after each batch.
+    """
+    parts = []
+    for start in range(0, len(images), batch_size):
+        found = logits(images[start : start + batch_size])
+        parts.append(found.argmax(axis=3).astype(np.uint8))
+        pulse()
     return np.concatenate(parts)
 
 

@@ -16,6 +16,7 @@ from harness.records import store
 from harness.records.schema import CellKey, Condition
 from harness.worker.calibration import calibrate
 from harness.worker.plan_accuracy import score_plans
+from harness.worker.pulse import Pulse
 from harness.worker.state import Worker
 
 TIMED_SLICES = 64
@@ -50,7 +51,9 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
         device=job.device,
         process=job.part,
         processes=job.parts,
+        deterministic=job.deterministic,
         meter=worker.meter,
+        pulse=Pulse(worker.report),
         begin=begin,
     ):
         _commit(worker, cell, found)

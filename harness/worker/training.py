@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -24,6 +25,7 @@ from harness.protocol import TrainingSettings
 from harness.worker.checkpoint import Checkpoint, CheckpointFile, UnusableCheckpoint
 from harness.worker.collapse import Diverged, judge_collapse
 from harness.worker.masks import arg_max_masks, brain_dice
+from harness.worker.pulse import Pulse
 from harness.worker.state import Stopped
 
 # Enough for stable means, and a tenth of an epoch's cost.
@@ -118,7 +120,8 @@ def train(
     fail or be interrupted, too.
     """
     state = _resumed(network, checkpoints, report)
-    loop, resumed = _Loop(network, learner or network, data, settings, seed, state), state.epoch
+    loop = _Loop(network, learner or network, data, settings, seed, state, Pulse(report))
+    resumed = state.epoch
     with StopRequest() as stop:
         while state.epoch < settings.epochs:
             done = loop.run_epoch()
@@ -175,8 +178,9 @@ class _Loop:
         settings: TrainingSettings,
         seed: int,
         state: Checkpoint,
+        pulse: Callable[[], None],
     ) -> None:
-        self.state = state
+        self.state, self._pulse = state, pulse
         self._network, self._data, self._settings, self._seed = network, data, settings, seed
         self._learner, self._batch = learner, min(settings.batch_size, len(data.images))
         resumes = 0 < state.epoch < settings.epochs
@@ -233,6 +237,7 @@ class _Loop:
             rate = settings.learning_rate * settings.decay ** (state.step // settings.decay_steps)
             self.trainer.step(order[start : start + self._batch], rate)
             state.step += 1
+            self._pulse()
         losses = self.trainer.losses()
         if not np.isfinite(losses).all():
             bad = int(np.flatnonzero(~np.isfinite(losses))[0])
@@ -270,5 +275,5 @@ class _Loop:
     def _validate(self) -> tuple[float, bool]:
         """Brain Dice on the validation slices, and whether one class is predicted everywhere."""
         images, masks = self._data.validation_images, self._data.validation_masks
-        predicted = arg_max_masks(self._network.predict, images, self._batch)
+        predicted = arg_max_masks(self._network.predict, images, self._batch, self._pulse)
         return brain_dice(masks, predicted), bool((predicted == predicted.flat[0]).all())

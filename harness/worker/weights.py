@@ -9,6 +9,7 @@ from harness import registry
 from harness.data.preparation import prepare
 from harness.errors import FetalbenchError
 from harness.jobs import events
+from harness.protocol import TrainingSettings
 from harness.records import store
 from harness.records.schema import CellKey, Training
 from harness.worker.checkpoint import checkpoint_of
@@ -104,7 +105,8 @@ def _train(worker: Worker, cell: CellKey, network: Network, outcome: Outcome) ->
     )
     if result.note:
         outcome.notes.append(result.note)
-    outcome.training = _as_recorded(result, data, cell, settings.loss)
+    deterministic = worker.job.deterministic
+    outcome.training = _as_recorded(result, data, cell, settings, deterministic=deterministic)
     outcome.tables[store.HISTORY] = result.history
     outcome.blobs[store.WEIGHTS] = to_bytes(result.weights)
 
@@ -119,10 +121,17 @@ def _at_window_size(worker: Worker, cell: CellKey, window: int) -> Network | Non
     )
 
 
-def _as_recorded(result: TrainingResult, data: TrainingData, cell: CellKey, loss: str) -> Training:
+def _as_recorded(
+    result: TrainingResult,
+    data: TrainingData,
+    cell: CellKey,
+    settings: TrainingSettings,
+    *,
+    deterministic: bool,
+) -> Training:
     return Training(
         weights_from=cell.backend,
-        loss=loss,
+        loss=settings.loss,
         epochs=len(result.history),
         steps=result.steps,
         best_epoch=result.best_epoch,
@@ -133,4 +142,5 @@ def _as_recorded(result: TrainingResult, data: TrainingData, cell: CellKey, loss
         images_per_second=result.images_per_second,
         weights_sha256=digest(result.weights),
         resumed_from_epoch=result.resumed_from_epoch,
+        deterministic=deterministic,
     )

@@ -77,6 +77,9 @@ def test_run_leaves_records_whose_numbers_can_be_traced(
     assert trained.cost is not None
     assert trained.cost.trainable_parameters == 2_154_328
     assert trained.training is not None
+    assert trained.training.deterministic is True
+    assert [entry.deterministic for entry in trained.latency] == [False]
+    assert all(entry.synchronise_ms is not None for entry in trained.latency)
     assert len(found["rfbsnet"].history()) == 2
     assert found["threshold"].record.cost_reason
 

@@ -35,6 +35,7 @@ ALL: tuple[events.Event, ...] = (
         seconds=2.5,
     ),
     events.MeasuringStarted(condition=CONDITION, default=True),
+    events.StillAtWork(),
     events.CellDone(cell=CELL, status="ok"),
     events.JobRefused(reason="two\nlines", exit_code=4),
 )
