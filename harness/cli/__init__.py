@@ -30,6 +30,7 @@ from harness.cli import (
     new,
     parity,
     plan,
+    protocols,
     publish,
     report,
     run,
@@ -45,6 +46,7 @@ from harness.cli import (
 )
 from harness.cli import compare as compare_command
 from harness.errors import EXIT_INTERRUPTED, FetalbenchError, UsageError
+from harness.jobs.environment import forget_steering
 
 QUICK_START = """fetalbench: which network should segment the fetal brain while the scanner runs?
 
@@ -69,6 +71,7 @@ app = typer.Typer(
 app.add_typer(data.app, name="data", help="Make, import, check and show data sets.")
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
+app.command("protocols")(protocols.protocols)
 app.command("run")(run.run)
 app.command("status")(status.status)
 app.command("collect")(collect.collect)
@@ -131,6 +134,7 @@ def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
     terminal.never_fail()
     _end_alike()
+    forget_steering()
     try:
         _require_utf8()
         app()

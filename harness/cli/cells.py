@@ -183,7 +183,7 @@ def _row(record: Record) -> dict[str, Any]:
     end_to_end = [
         entry.median_ms
         for entry in record.latency
-        if entry.quantity == "end_to_end" and entry.batch == 1
+        if entry.status == "ok" and entry.quantity == "end_to_end" and entry.batch == 1
     ]
     row: dict[str, Any] = {"network": record.key.network, "backend": record.key.backend}
     row |= {"seed": record.key.seed, "status": record.status}

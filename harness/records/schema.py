@@ -82,16 +82,25 @@ class Provenance(Strict):
 
 
 class Cost(Strict):
-    """Parameters and operations of one inference at batch size 1 (measuring, 16–18)."""
+    """Parameters and operations of one inference at batch size 1 (measuring, 16–18).
+
+    Operations are null if one of them has no rule for counting.
+    """
 
     height: int
     width: int
     trainable_parameters: int
     other_parameters: int
-    macs: int
-    flops: int = Field(description="2 per multiply-add of (transposed) convolutions")
-    other_ops: int = Field(description="elementwise, normalisation, pooling and resizing")
-    paper_convention_gflops: float = Field(description="as TensorFlow's profiler counts")
+    macs: int | None = None
+    flops: int | None = Field(
+        default=None, description="2 per multiply-add of (transposed) convolutions and matrices"
+    )
+    other_ops: int | None = Field(
+        default=None, description="elementwise, normalisation, pooling and resizing"
+    )
+    paper_convention_gflops: float | None = Field(
+        default=None, description="as TensorFlow's profiler counts"
+    )
 
 
 class Training(Strict):

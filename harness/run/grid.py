@@ -62,7 +62,7 @@ def coordinates(
     NumPy cell only, unless a backend is asked for.
     """
     names = [registry.network(n).name for n in networks or protocol.grid.networks]
-    names = names or list(registry.networks())
+    names = names or registry.usable_networks()
     chosen = [registry.backend(b) for b in backends or protocol.grid.backends]
     cells = []
     for seed in seeds or protocol.grid.seeds:

@@ -210,7 +210,5 @@ def _count(worker: Worker, network: Network, outcome: Outcome) -> None:
     if not worker.backend.capabilities.counts_operations:
         outcome.cost_reason = f"{worker.backend.title} does not count operations"
         return
-    try:
-        outcome.cost = cost.count(network.operations(), network.weight_specs())
-    except Unsupported as error:
-        outcome.cost_reason = str(error)
+    outcome.cost, why = cost.of(network)
+    outcome.cost_reason = why or None
