@@ -104,7 +104,7 @@ def test_interrupted_and_resumed_it_chooses_and_then_has_nothing_to_do(
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "start the same command again to resume" in said
+    assert "fetalbench: interrupted" in said
     assert not (tmp_path / "mine.toml").exists()
     before = {one.folder: one.record.created_at for one in load_records(trials)}
 
