@@ -42,11 +42,17 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSpec:
-    """One weight in canonical form (see `backends.weights` for names and layouts)."""
+    """One weight in canonical form (see `backends.weights` for names and layouts).
+
+    `native` weights have the framework's own name, shape and dtype: so do all of a network with a
+    layer that has no canonical form. No other framework can load them.
+    """
 
     name: str
     shape: tuple[int, ...]
     trainable: bool
+    native: bool = False
+    dtype: str = "float32"
 
 
 OperationKind = Literal[
@@ -65,6 +71,12 @@ OperationKind = Literal[
     "resize",
     "concatenate",
     "shuffle",
+    "matmul",
+    "elementwise",
+    "normalise",
+    "softmax",
+    "reduce",
+    "unknown",
 ]
 
 
@@ -74,7 +86,10 @@ class Operation:
 
     Sizes are (height, width, channels). `kernel` is that of a convolution or pooling window and
     `groups` that of a convolution; both keep their defaults for everything else. `add` and
-    `multiply` take two tensors: the sum of three is two operations.
+    `multiply` take two tensors: the sum of three is two operations. `elementwise` is any other
+    operation with one result per output element. A tensor that is not an image has the size
+    (rest, last but one, last); `matmul` is (batch, m, k) · (batch, k, n). `normalise` computes
+    means and variances from its input. `unknown` has no count, and the name of what it computes.
     """
 
     name: str
@@ -195,6 +210,18 @@ class Network(ABC):
     @abstractmethod
     def set_weights(self, weights: Weights) -> None:
         """Load canonical weights. Raises `WeightsError` naming the first difference."""
+
+    def own_start(self, seed: int) -> dict[str, Array]:
+        """The starting values that the network's own constructor draws from this seed.
+
+        For networks with `native` weights; the harness draws those of all others. Raises
+        `Unsupported`.
+        """
+        raise Unsupported(f"{type(self).__name__} draws no starting values ({seed}) of its own.")
+
+    def unseen_weights(self) -> list[str]:
+        """Names of tensors that the logits depend on, want a gradient and no optimiser sees."""
+        return []
 
     def write_native(self, path: Path) -> None:
         """Write the weights in a form that users of the framework expect; the suffix chooses it.

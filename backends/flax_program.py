@@ -17,6 +17,7 @@ import numpy as np
 from flax import nnx
 
 from backends.contract import Weights
+from backends.errors import BackendError
 from backends.flax_layers import shift_depthwise
 from backends.plans import Plan
 
@@ -28,6 +29,9 @@ MATMUL_PRECISIONS = {
     "float16": "default",
 }
 REDUCED = ("bfloat16", "float16")
+
+
+CANONICAL = frozenset({"kernel", "bias", "gamma", "beta", "mean", "variance", "alpha"})
 
 
 def _definition_order(module: nnx.Module, prefix: str = "") -> list[str]:
@@ -51,7 +55,13 @@ class FlaxProgram:
             ".".join(map(str, path)): (path, variable)
             for path, variable in nnx.to_flat_state(state)
         }
-        self.names = _definition_order(module)
+        # Neither streams of random numbers nor caches: those are not weights.
+        kinds = (nnx.Param, nnx.BatchStat)
+        flat = [n for n, (_, v) in self._variables.items() if isinstance(v, kinds)]
+        names = [name for name in _definition_order(module) if name in flat]
+        own = {name.rpartition(".")[2] for name in flat}
+        self.native = set(names) != set(flat) or not own <= CANONICAL
+        self.names = flat if self.native else names
         self.parameters = self._put(nnx.Param)
         self.statistics = self._put(nnx.BatchStat)
         self.dtype = next((value.dtype for value in self.parameters.values()), np.dtype("float32"))
@@ -124,9 +134,9 @@ class FlaxProgram:
     def forward(
         self, parameters: Values, statistics: Values, images: jax.Array, *, shifted: bool = False
     ) -> jax.Array:
-        """Float32 logits as a pure function of the weights, in inference mode."""
+        """Logits as a pure function of the weights, in inference mode."""
         module: Any = self.merge(parameters, statistics, shifted=shifted)
-        return module(images).astype(jnp.float32)
+        return module(images)
 
     def executable(self, plan: Plan, batch: int, *, masks: bool) -> Any:
         """Compiled function from (parameters, statistics, images) to logits or uint8 masks."""
@@ -135,7 +145,16 @@ class FlaxProgram:
 
             def answer(parameters: Values, statistics: Values, images: jax.Array) -> jax.Array:
                 shifted = plan.key == "aot-shifted-depthwise"
+                dtype = plan.precision if plan.precision in REDUCED else "float32"
+                if self.native:  # layers of Flax's own take the wider of two dtypes
+                    images = images.astype(dtype)
                 logits = self.forward(parameters, statistics, images, shifted=shifted)
+                if logits.dtype != dtype:
+                    raise BackendError(
+                        f"the network gives {logits.dtype} under plan {plan.key!r}, which computes "
+                        f"in {dtype}: let layers take the dtype of their kernels."
+                    )
+                logits = logits.astype(jnp.float32)
                 return logits.argmax(-1).astype(jnp.uint8) if masks else logits
 
             images = jax.ShapeDtypeStruct((batch, self.height, self.width, 1), jnp.float32)

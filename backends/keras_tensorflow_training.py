@@ -167,7 +167,10 @@ def loss_and_gradients(
     """
     with tf.GradientTape() as tape, _dropout_as(model, enabled=dropout):
         value = _loss(model(images, training=True), masks, loss)
-    return value, tape.gradient(value, [slot.variable.value for slot in slots])
+    variables = [slot.variable.value for slot in slots]
+    # A weight that takes no part has a gradient of zero, as in the other frameworks.
+    zero = tf.UnconnectedGradients.ZERO
+    return value, tape.gradient(value, variables, unconnected_gradients=zero)
 
 
 def gradients(

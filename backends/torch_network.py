@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from typing_extensions import override
 
 from backends import torch_native, torch_trace
@@ -27,10 +28,10 @@ from backends.onnx_export import onnx_bytes
 from backends.runtimes import run_file
 from backends.torch_graphs import CudaRecorder, GraphInference
 from backends.torch_inference import TorchInference, masks_of
-from backends.torch_layers import BatchNorm
-from backends.torch_module import TorchModule
+from backends.torch_module import TorchModule, require_logits, seeded
 from backends.torch_plans import in_precision, require_plan
-from backends.torch_training import TorchTrainer, gradients
+from backends.torch_training import TorchTrainer, gradients, unseen_leaves
+from backends.torch_weights import canonical_weights
 from backends.weights import check_weights
 
 # Evaluation runs in slices of this many images, so that its memory does not grow with the data.
@@ -68,6 +69,15 @@ class TorchNetwork(Network):
         check_weights(weights, self.weight_specs())
         for weight in self.module.canonical:
             weight.copy_into(weight.tensor, weights[weight.spec.name])
+
+    @override
+    def own_start(self, seed: int) -> dict[str, Array]:
+        with seeded(seed):
+            return {w.spec.name: w.to_canonical(w.tensor) for w in canonical_weights(self._build())}
+
+    @override
+    def unseen_weights(self) -> list[str]:
+        return unseen_leaves(self.module)
 
     @override
     def write_native(self, path: Path) -> None:
@@ -110,7 +120,8 @@ class TorchNetwork(Network):
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
                 batch = self.module.to_device(images[start : start + EVALUATION_BATCH])
-                parts.append(module(batch.to(dtype)).permute(0, 2, 3, 1).cpu().numpy())
+                logits = require_logits(module(batch.to(dtype)), dtype)
+                parts.append(logits.permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(parts)
 
     @override
@@ -146,7 +157,11 @@ class TorchNetwork(Network):
     @torch.no_grad()
     def recalibrate(self, images: Array, batch_size: int) -> None:
         require_images(images, self.height, self.width)
-        norms = [layer for layer in self.module.net.modules() if isinstance(layer, BatchNorm)]
+        norms = [
+            layer
+            for layer in self.module.net.modules()
+            if isinstance(layer, _NormBase) and layer.running_mean is not None
+        ]
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from backends import runtimes
 from backends.contract import Array
@@ -17,6 +18,7 @@ from backends.onnx_export import onnx_bytes
 from backends.plans import PLANS, RUNTIMES, Plan, require, require_tf32
 from backends.quantisation import quantised
 from backends.tensorrt_engine import Addresses, open_tensorrt
+from backends.torch_module import require_logits
 
 
 class Forward:
@@ -100,10 +102,12 @@ def _low_precision(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], 
     reduced = copy.deepcopy(module)
     for layer in reduced.modules():
         # Batch normalisation keeps float32 statistics: PyTorch mixes the two by itself.
-        if not isinstance(layer, nn.BatchNorm2d):
-            for parameter in layer.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
-    return lambda images: reduced(images.to(dtype)).float()
+        if isinstance(layer, _BatchNorm):
+            continue
+        for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
+    return lambda images: require_logits(reduced(images.to(dtype)), dtype).float()
 
 
 def _tf32(module: nn.Module) -> Callable[[Tensor], Tensor]:

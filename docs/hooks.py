@@ -1,12 +1,15 @@
-"""A page of the site that is made of the code: the record, key by key."""
+"""What the site has beside the files of this folder: the record, key by key; a card."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from harness.deploy.pretrained import FOLDER
 from harness.records.schema import Record
 
 RECORD = """# The record, key by key
@@ -16,8 +19,28 @@ a [JSON Schema](record.schema.json); that of `leaderboard.json` is [here](leader
 """
 
 
+# A link out of docs/, which leads somewhere in the repository only.
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)#]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add pages that mkdocs.yml does not place to its last section."""
+    nav: list[Any] = config.nav or []
+    pages = sorted(path.name for path in Path(config.docs_dir).glob("*.md"))
+    ((title, last),) = nav[-1].items()
+    nav[-1] = {title: last + [name for name in pages if f"'{name}'" not in str(nav)]}
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """On the site such a link is the file's name."""
+    return OUTSIDE.sub(lambda found: f"{found[1]} (`{found[2]}`)", markdown)
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the page."""
+    """Add the two pages."""
+    card = (FOLDER / "rfbsnet.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "model-card.md", content=card))
     content = RECORD + "".join(_tables(Record.model_json_schema()))
     files.append(File.generated(config, "schema.md", content=content))
     return files

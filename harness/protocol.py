@@ -23,6 +23,10 @@ from harness.data.augmentation_levels import strengths_of
 from harness.errors import RecordError, UsageError, unknown
 from harness.registry import check_name
 
+# Beyond these a number is a slip: what it asks for fits into no memory, or into no generator.
+LARGEST_SIDE = 4096
+LARGEST_BATCH = 65_536
+LARGEST_SEED = 2**32 - 1
 FOLDER = Path(__file__).parent / "protocols"
 
 Item = TypeVar("Item")
@@ -43,9 +47,11 @@ class Section(BaseModel):
 class Input(Section):
     """What a network sees."""
 
-    height: int = Field(default=256, description="pixels; a multiple of 64")
-    width: int = Field(default=256, description="pixels; a multiple of 64")
-    classes: int = Field(default=2, ge=2, description="class 0 is background, class 1 the brain")
+    height: int = Field(default=256, le=LARGEST_SIDE, description="pixels; a multiple of 64")
+    width: int = Field(default=256, le=LARGEST_SIDE, description="pixels; a multiple of 64")
+    classes: int = Field(
+        default=2, ge=2, le=255, description="class 0 is background, class 1 the brain"
+    )
     fit: Literal["crop_pad", "resize", "resample"] = Field(
         default="crop_pad",
         description="how a slice comes to this size; resample makes pixels of pixel_mm first",
@@ -74,7 +80,7 @@ class TrainingSettings(Section):
     )
     decay_steps: int = Field(default=2000, ge=1, description="steps at one rate")
     epochs: int = Field(default=100, ge=1, description="passes over the training slices")
-    batch_size: int = Field(default=8, ge=2, description="slices per step")
+    batch_size: int = Field(default=8, ge=2, le=LARGEST_BATCH, description="slices per step")
     validation_share: float = Field(
         default=0.2, gt=0, lt=1, description="of the training set, if the data has no set val"
     )
@@ -110,7 +116,9 @@ class Evaluation(Section):
     nsd_tolerance_mm: float = Field(
         default=2.0, gt=0, description="distance within which surfaces agree"
     )
-    batch_size: int = Field(default=8, ge=1, description="slices at a time; changes no score")
+    batch_size: int = Field(
+        default=8, ge=1, le=LARGEST_BATCH, description="slices at a time; changes no score"
+    )
     largest_outside_share: float = Field(
         default=0.05,
         ge=0,
@@ -125,7 +133,7 @@ class Measuring(Section):
     profile: Literal["quick", "publish", "mlperf"] = Field(
         default="quick", description="how many queries and seconds; quick is never published"
     )
-    batches: List[Annotated[int, Field(ge=1)]] = Field(
+    batches: List[Annotated[int, Field(ge=1, le=LARGEST_BATCH)]] = Field(
         default=(1,), min_length=1, description="batch sizes"
     )
     quantities: List[Literal["forward", "end_to_end"]] = Field(
@@ -145,7 +153,7 @@ class Grid(Section):
 
     networks: List[str] = Field(default=(), description="empty: all that the registry knows")
     backends: List[str] = Field(default=(), description="empty: one per framework")
-    seeds: List[Annotated[int, Field(ge=0)]] = Field(
+    seeds: List[Annotated[int, Field(ge=0, le=LARGEST_SEED)]] = Field(
         default=(0,), min_length=1, description="trainings of each network; the lowest is timed"
     )
     first: List[str] = Field(
@@ -253,6 +261,8 @@ def load_protocol(name_or_path: str) -> Protocol:
         raise UsageError(f"{path}: cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML ({error}).") from None
+    except RecursionError:
+        raise UsageError(f"{path}: is nested too deeply.") from None
     return parse_protocol(data, str(path))
 
 

@@ -87,7 +87,8 @@ BASE = {
 LOOSE = {*BASE, "scaffold", "doctor"}
 # The arrows of docs/architecture.md: a room, or one module of it.
 ARROWS: dict[str, set[str]] = BASE | {
-    "scaffold": set(),
+    # Tries a library's network where PyTorch is.
+    "scaffold": {"jobs"},
     "doctor": {"jobs", "measuring"},
     "data": set(),
     "records": set(),

@@ -19,12 +19,12 @@ import numpy as np
 
 from backends.contract import Backend, Network, Runtime, Trainer, TrainingOptions
 from backends.errors import BackendError
-from backends.weights import digest, initial_values, read_arrays, read_weights, to_bytes
+from backends.weights import digest, read_arrays, read_weights, starting_values, to_bytes
 from harness import registry
 from harness.checks import examination, random_weights
 from harness.checks.pooling_ties import untie
 from harness.errors import FetalbenchError
-from harness.measuring.cost import count
+from harness.measuring import cost
 
 LEARNING_RATE = 1e-3
 # At its first step Adam moves a weight by lr · g / (|g| + ε), with the usual 1e-7 hardly more than
@@ -74,9 +74,9 @@ class CheckWorker:
         return self._trainer
 
     def cost(self, name: str, height: int, width: int) -> dict[str, Any]:
-        """Parameters and operations; nothing is computed."""
-        network = self.network(name, height, width)
-        return count(network.operations(), network.weight_specs()).model_dump()
+        """Parameters and operations, and the `reason` if those are not counted."""
+        found, reason = cost.of(self.network(name, height, width))
+        return found.model_dump() | {"reason": reason}
 
     def trains(self) -> bool:
         """Whether this framework trains, as its backend declares."""
@@ -161,19 +161,20 @@ class CheckWorker:
 
         Without a file of weights the network is examined with those that training starts from.
         """
-        he_normal = registry.network(name).card.he_normal
+        card = registry.network(name).card
         place = {"name": name, "height": examination.SIDE, "width": examination.SIDE}
         if weights:
             given = read_arrays(Path(weights))
         else:
-            given = initial_values(self.network(**place).weight_specs(), 0, he_normal)
+            given = starting_values(self.network(**place), 0, card.he_normal)
         examined = examination.Implementation(
             backend=self._backend,
             build=partial(registry.build, self._backend, name),
             home=lambda: self.network(**place),
             trainer=lambda: self.trainer(**place),
             weights=given,
-            he_normal=he_normal,
+            he_normal=card.he_normal,
+            unused=card.unused,
         )
         return [finding.row() for finding in examination.findings(examined)]
 

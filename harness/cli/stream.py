@@ -10,6 +10,7 @@ import typer
 
 from harness.cli.options import (
     DEFAULT_DATA,
+    LARGEST_NUMBER,
     AsJson,
     Data,
     Device,
@@ -62,7 +63,7 @@ def stream(
     data: Data = DEFAULT_DATA,
     protocol: ProtocolName = "paper",
     size: Size = "",
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_NUMBER)] = 0,
     results: Annotated[
         Path, typer.Option("--results", help="Folder for the record and every response.")
     ] = Path("streams"),

@@ -113,7 +113,4 @@ def _with_peak(plans: Sequence[Plan], device: str) -> list[str]:
 
 
 def _flops(network: Network) -> int | None:
-    try:
-        return cost.count(network.operations(), network.weight_specs()).flops
-    except Unsupported:
-        return None
+    return cost.of(network)[0].flops

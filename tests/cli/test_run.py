@@ -19,6 +19,7 @@ from harness.data.catalogue import Dataset
 from harness.measuring.machine import machine
 from harness.protocol import load_protocol
 from harness.records.schema import CellKey
+from harness.records.soundness import digest_of
 from harness.records.store import CHECKPOINT, StoredRecord, load_records, work_folder
 from tests.conftest import ROOT, Fetalbench
 
@@ -117,6 +118,7 @@ def test_published_latencies_come_from_three_processes(
     folder = stored.folder
     record = json.loads((folder / "record.json").read_text())
     record["latency"][0]["processes"] = 2
+    record["digest"] = digest_of(record)
     (folder / "record.json").write_text(json.dumps(record))
     planned = fetalbench("plan", *words[1:], "--json")
     assert json.loads(planned.stdout)[0]["reason"] == "1 measuring process missing"

@@ -291,7 +291,8 @@ def _cost(group: SeedGroup) -> dict[str, Value]:
     cost, why = record.cost, record.cost_reason or record.reason or "not counted"
     values["parameters"] = rounded(cost.trainable_parameters if cost else None, 0, none=why)
     size = f"at {cost.height}×{cost.width}" if cost else ""
-    values["gflops"] = significant(cost.flops / 1e9 if cost else None, size, why)
+    flops = cost.flops if cost else None
+    values["gflops"] = significant(None if flops is None else flops / 1e9, size, why)
     values["paper_convention_gflops"] = significant(
         cost.paper_convention_gflops if cost else None, size, why
     )
