@@ -1,4 +1,4 @@
-"""What the site has beside the files of this folder: the record, key by key; a card."""
+"""What the site has beside the files of this folder: records key by key, and the model card."""
 
 from __future__ import annotations
 

@@ -128,3 +128,15 @@ def test_both_worlds_have_the_same_versions(name: str) -> None:
 def test_no_environment_holds_both_runtimes_of_onnx() -> None:
     assert "onnxruntime" not in pins("gpu-torch")
     assert "onnxruntime-gpu" not in pins("cpu")
+
+
+def test_tensorrt_is_an_extra_of_the_pytorch_environment() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    names = [re.split(r"[>=<]", word)[0] for word in extras["tensorrt"]]
+    assert names == ["onnxruntime-gpu", "tensorrt-cu13"]
+    assert not any(
+        "tensorrt" in word for name in extras if name != "tensorrt" for word in extras[name]
+    )
+    # ONNX Runtime looks for libnvinfer.so.10.
+    assert pins("gpu-torch")["tensorrt-cu13"].split(".")[0] == "10"

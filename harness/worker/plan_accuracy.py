@@ -138,12 +138,11 @@ def _plan_slices(
 ) -> pd.DataFrame:
     """The plan's rows of plan_slices.parquet, for the test sets of the reference."""
     protocol, chosen = worker.job.protocol, worker.job.protocol.input
-    parts = []
+    parts, pulse = [], Pulse(worker.report)
     for name, scored in reference.slices.groupby("set", sort=False):
         rows = worker.dataset.rows(str(name))
         images, _ = prepare(worker.dataset, rows, **chosen.model_dump(exclude={"classes"}))
-        fitted = _masks(network, images, entry, Pulse(worker.report))
-        masks = on_original_grid(fitted, rows, chosen)
+        masks = on_original_grid(_masks(network, images, entry, pulse), rows, chosen)
         packed = reference.predictions[reference.predictions["set"] == name]["mask"]
         kept = [
             np.unpackbits(np.frombuffer(bits, np.uint8), count=mask.size).reshape(mask.shape) > 0
@@ -188,6 +187,7 @@ def _masks(
         else:
             # A copy: the next query may write into the same memory.
             parts.append(np.array(result))
+        pulse()
     return np.concatenate(parts)[: len(images)]
 
 

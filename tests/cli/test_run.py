@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save
 
@@ -291,6 +292,19 @@ def test_train_evaluate_and_measure_by_themselves(
     samples = measured.latency_samples()
     assert samples["latency_ns"].dtype == np.int64
     assert samples.groupby(["plan", "batch"]).size().min() >= 64
+    # Each plan that was timed is scored, beside the same reference as `evaluate` has.
+    accuracy = {entry.plan: entry for entry in measured.record.accuracy}
+    assert {plan: entry.status for plan, entry in accuracy.items()} == {
+        "eager": "ok",
+        "onnxruntime": "ok",
+    }
+    pd.testing.assert_frame_equal(measured.slices(), evaluated.slices())
+    assert len(measured.plan_slices()) == 2 * len(evaluated.slices())
+    assert all(abs(entry.sets["normal"].difference) < 0.01 for entry in accuracy.values())
+    assert "normal dice" in done.stdout
+    assert "measuring processes" not in fetalbench(*measure, "--batch", "1").stderr
+    done = fetalbench("measure", "rfbsnet", *shared, "--results", "untrained")
+    assert "not scored: these are starting weights" in done.stderr
 
 
 def test_a_measurement_that_takes_too_long_keeps_what_was_measured(
