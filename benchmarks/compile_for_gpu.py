@@ -84,10 +84,10 @@ class Compiler:
             compiled = lowered.compile()
         except Exception as error:
             return {"error": f"{type(error).__name__}: {str(error).splitlines()[0]}"}
-        calls = CALLS.findall(compiled.as_text())
+        calls, memory = CALLS.findall(compiled.as_text() or ""), compiled.memory_analysis()
         return {
             "seconds": round(time.perf_counter() - start, 1),
-            "temporary_bytes": compiled.memory_analysis().temp_size_in_bytes,
+            "temporary_bytes": memory and memory.temp_size_in_bytes,
             "library_calls": {name: calls.count(name) for name in sorted(set(calls))},
         }
 
