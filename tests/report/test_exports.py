@@ -42,6 +42,22 @@ def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
     assert "'=cmd" in text
 
 
+def test_a_line_break_in_a_title_does_not_begin_a_row(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", title="\r=cmd|'/c calc'!A1\r\n=1+1")]
+    results = factory.write_results(tmp_path / "results", cells)
+    text = leaderboard.render(results, figures=False)["leaderboard.csv"].decode()
+    assert "\r" not in text
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert rows[0]["title"] == "'=cmd|'/c calc'!A1 =1+1"
+
+
+def test_links_to_records_are_quoted(tmp_path: Path) -> None:
+    results = factory.write_results(tmp_path / "a #x ?y", [Cell(network="enet")])
+    page = leaderboard.render(results, figures=False)["index.html"].decode()
+    assert "a%20%23x%20%3Fy/cpu-2-cores/" in page
+    assert 'href="../a #x' not in page
+
+
 def test_ranks_and_intervals_are_exported(exported: dict[str, bytes]) -> None:
     rows = json.loads(exported["leaderboard.json"])["rows"]
     row = next(r for r in rows if (r["network"], r["backend"]) == ("rfbsnet", "torch"))
