@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from backends.contract import Array
-from backends.errors import BackendError
+from backends.errors import BackendError, OutputError
 from backends.torch_weights import canonical_weights
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
@@ -69,20 +69,20 @@ def seeded(seed: int) -> Iterator[None]:
 
 
 def require_logits(output: object, dtype: torch.dtype = torch.float32) -> Tensor:
-    """`output` if it is a tensor (n, classes, h, w) of that dtype. Raises `BackendError`."""
+    """`output` if it is a tensor (n, classes, h, w) of that dtype. Raises `OutputError`."""
     if not isinstance(output, Tensor):
         keys = f" of {', '.join(map(str, output))}" if isinstance(output, dict) else ""
-        raise BackendError(
+        raise OutputError(
             f"the network returns a {type(output).__name__}{keys}, expected one tensor of logits: "
             "return that part in `forward` of a module around it."
         )
     if output.ndim != 4:
-        raise BackendError(
+        raise OutputError(
             f"the network returns shape {tuple(output.shape)}, expected (n, classes, h, w)."
         )
     if output.dtype != dtype:
         is_, want = (str(one).removeprefix("torch.") for one in (output.dtype, dtype))
-        raise BackendError(
+        raise OutputError(
             f"the network returns {is_} from {want} images: leave the precision to the plans."
         )
     return output

@@ -54,7 +54,11 @@ def forward_of(
         height, width = images.shape[2:]
         model = onnx_bytes(module, height, width)
         if precision == "int8":
-            model = quantised(model, _channels_first_array(images, calibration))
+            model = quantised(
+                model,
+                _channels_first_array(images, calibration),
+                symmetric=plan.startswith("tensorrt"),
+            )
         if plan.startswith("tensorrt"):
             return Forward(_tensorrt(module, model, images))
         return Forward(_deployed(model, images, plan))

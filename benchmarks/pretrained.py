@@ -33,7 +33,7 @@ SIDE = 128
 PIXEL_MM = 2.0
 SEED = 11
 # Augmented at once: memory, and the grain in which images are counted.
-CHUNK = 640
+CHUNK = 160
 WARM_UP_STEPS = 40
 # The average of the weights over the last steps: what is validated and kept.
 AVERAGE_EVERY, AVERAGE_DECAY = 8, 0.97
@@ -55,20 +55,20 @@ LEGS = (
     Leg(images=25_600, window=64, batch=8, rate=1e-3, last=1e-3, level="basic"),
     Leg(images=5_120, window=64, batch=8, rate=1e-3, last=5e-4),
     Leg(images=2_560, window=128, batch=8, rate=5e-4, last=5e-4),
-    Leg(images=1_920, window=128, batch=8, rate=5e-4, last=2e-4),
-    Leg(images=1_920, window=128, batch=8, rate=2e-4, last=1e-5),
+    Leg(images=960, window=128, batch=8, rate=4e-4, last=1e-5),
 )
 
 
 class Slices:
     """Prepared slices: (n, 128, 128, 1) float32 and (n, 128, 128) uint8."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, most: int) -> None:
+        """No more than `most` training slices are read: a short leg shows no more."""
         data = open_dataset(folder)
         fit = {"height": SIDE, "width": SIDE, "fit": "resample", "pixel_mm": PIXEL_MM}
-        self.images, self.masks = prepare(
-            data, data.rows("train"), normalisation="per_slice", **fit
-        )
+        shown = data.rows("train")
+        shown = shown.sample(min(most, len(shown)), random_state=SEED)
+        self.images, self.masks = prepare(data, shown, normalisation="per_slice", **fit)
         rows = data.rows("normal")
         self.held_out, self.held_out_masks = prepare(data, rows, normalisation="per_slice", **fit)
 
@@ -128,11 +128,13 @@ def run_leg(number: int, leg: Leg, slices: Slices, start: dict[str, Array], out:
                     average[name] += (1 - decay) * (value - average[name])
         loss = float(trainer.losses().mean())
         line = f"leg {number}: {(chunk + 1) * CHUNK} images, {time.monotonic() - begun:.0f} s, "
-        if chunk % 3 == 2 or chunk + 1 == leg.images // CHUNK:
+        (out / "latest.safetensors").write_bytes(
+            to_bytes({name: v.astype(np.float32) for name, v in average.items()})
+        )
+        if chunk % 8 == 7 or chunk + 1 == leg.images // CHUNK:
             judge.set_weights({name: v.astype(np.float32) for name, v in average.items()})
             score, dice, alarms = slices.score(judge)
             content = to_bytes(judge.weights())
-            (out / "latest.safetensors").write_bytes(content)
             if score > best:
                 best = score
                 path.write_bytes(content)
@@ -151,7 +153,9 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="begin from these")
     wanted = parser.parse_args()
     wanted.out.mkdir(parents=True, exist_ok=True)
-    slices, path = Slices(wanted.phantom), wanted.weights
+    legs = LEGS[wanted.first : wanted.last + 1]
+    slices = Slices(wanted.phantom, max(leg.images for leg in legs))
+    path = wanted.weights
     for number in range(wanted.first, wanted.last + 1):
         if path is None:
             backend = registry.load_backend("torch")(Runtime(threads=1))

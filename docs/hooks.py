@@ -1,13 +1,15 @@
-"""Pages of the site that are made of the code: the record and the protocol, key by key."""
+"""What the site has beside the files of this folder: records key by key, and the model card."""
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
-from harness.protocol import Protocol
+from harness.deploy.pretrained import FOLDER
 from harness.records.schema import Record
 
 RECORD = """# The record, key by key
@@ -15,21 +17,32 @@ RECORD = """# The record, key by key
 A cell leaves `record.json`, strict JSON with these keys, and its raw samples beside it. The same as
 a [JSON Schema](record.schema.json); that of `leaderboard.json` is [here](leaderboard.schema.json).
 """
-PROTOCOL = """# The protocol, key by key
 
-A protocol is a TOML file with these tables. Unknown keys are errors. [Protocols](protocols.md) says
-which come with fetalbench, and what enters the hash.
-"""
+
+# A link out of docs/, which leads somewhere in the repository only.
+OUTSIDE = re.compile(r"\[([^\]]+)\]\(\.\./([^)#]+)\)")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Add pages that mkdocs.yml does not place to its last section."""
+    nav: list[Any] = config.nav or []
+    pages = sorted(path.name for path in Path(config.docs_dir).glob("*.md"))
+    ((title, last),) = nav[-1].items()
+    nav[-1] = {title: last + [name for name in pages if f"'{name}'" not in str(nav)]}
+    return config
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """On the site such a link is the file's name."""
+    return OUTSIDE.sub(lambda found: f"{found[1]} (`{found[2]}`)", markdown)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the two pages."""
-    for name, text, model in (
-        ("schema.md", RECORD, Record),
-        ("protocol-keys.md", PROTOCOL, Protocol),
-    ):
-        content = text + "".join(_tables(model.model_json_schema()))
-        files.append(File.generated(config, name, content=content))
+    card = (FOLDER / "rfbsnet.md").read_text(encoding="utf-8")
+    files.append(File.generated(config, "model-card.md", content=card))
+    content = RECORD + "".join(_tables(Record.model_json_schema()))
+    files.append(File.generated(config, "schema.md", content=content))
     return files
 
 

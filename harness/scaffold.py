@@ -12,7 +12,7 @@ from typing import Any
 
 import architectures
 from harness import registry
-from harness.errors import UsageError
+from harness.errors import EnvironmentFault, UsageError
 from harness.jobs import interpreters
 from harness.jobs.environment import worker_environment
 
@@ -100,6 +100,11 @@ def new_network(
     files = _of_library(name, source, settings) if source else _of_template(name)
     if folder is None:
         package = Path(architectures.__file__).parent / name
+        if "site-packages" in package.parts or "dist-packages" in package.parts:
+            raise UsageError(
+                "fetalbench is installed, and an installed package is not written into: start the "
+                f"network as a package of its own with --folder {name}."
+            )
         top, extra = package, {}
     else:
         package = folder / f"fetalbench_{name}"
@@ -109,9 +114,15 @@ def new_network(
     if top.exists() and (folder is None or any(top.iterdir())):
         raise UsageError(f"{top}: exists already; choose another name or folder.")
     contents = extra | {package / file: text for file, text in files.items()}
-    package.mkdir(parents=True)
-    for path, text in contents.items():
-        path.write_text(text, encoding="utf-8")
+    try:
+        package.mkdir(parents=True)
+        for path, text in contents.items():
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise EnvironmentFault(
+            f"{error.filename or package}: cannot be written ({error.strerror}); choose another "
+            "place with --folder."
+        ) from None
     return list(contents)
 
 

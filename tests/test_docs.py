@@ -92,7 +92,7 @@ def test_the_documentation_is_found() -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_to_files_of_the_tree(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
-    made = {"schema.md", "protocol-keys.md"} if page.parent.name == "docs" else set[str]()
+    made = {"schema.md"} if page.parent.name == "docs" else set[str]()
     for target in re.findall(r"\]\(([^)\s]+)\)", text):
         path = target.partition("#")[0]
         if path and "://" not in target and path not in made:

@@ -73,7 +73,7 @@ def run_cells(
     for backend in backends:
         registry.require_framework(registry.backend(backend))
     cells = grid.cells_of(template, meta, networks=networks, backends=backends, seeds=seeds)
-    summary = _execute(template, cells, track)
+    summary = execute(template, cells, track)
     found = [record for cell in cells if (record := runner.record_of(template, cell.key))]
     (show or show_cells)(found)
     if summary.fault:
@@ -148,7 +148,7 @@ def _losses(
     return require_fit(data, meta, protocol.input, protocol.evaluation, evaluates=evaluates)
 
 
-def _execute(template: Job, cells: Sequence[GridCell], track: Sequence[str]) -> Summary:
+def execute(template: Job, cells: Sequence[GridCell], track: Sequence[str] = ()) -> Summary:
     """Run the cells, and hand what they report to the tracking that was asked for."""
     with shown_progress() as progress, ExitStack() as stack:
         report: Report = progress
@@ -183,7 +183,7 @@ def _row(record: Record) -> dict[str, Any]:
     end_to_end = [
         entry.median_ms
         for entry in record.latency
-        if entry.quantity == "end_to_end" and entry.batch == 1
+        if entry.status == "ok" and entry.quantity == "end_to_end" and entry.batch == 1
     ]
     row: dict[str, Any] = {"network": record.key.network, "backend": record.key.backend}
     row |= {"seed": record.key.seed, "status": record.status}

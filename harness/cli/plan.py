@@ -17,6 +17,7 @@ from harness.cli.options import (
     ProtocolName,
     Results,
     Seeds,
+    leave_if_unsound,
     names,
     numbers,
     print_rows,
@@ -45,7 +46,8 @@ def plan(
 ) -> None:
     """List the cells of a protocol, and estimate how long those take that are not done.
 
-    The estimate is from records of this machine, from a short probe, and scaled by FLOPs.
+    The estimate is from records of this machine, from a short probe, and scaled by FLOPs. Exit
+    codes: 0, 2 usage, 3 data, also if a record that stands there is not what it says.
     """
     from harness.data.description import read_meta
     from harness.data.visibility import require_fit
@@ -84,6 +86,7 @@ def plan(
     print_rows([row(*pair) for pair in zip(cells, found, strict=True)], as_json=as_json)
     for line in estimate.sentences(cells, found, known):
         typer.echo(line, err=as_json)
+    leave_if_unsound([cell.reason for cell in cells if cell.unsound])
 
 
 def _json_row(cell: GridCell, found: CellEstimate) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def segment(
         done.append(found)
         if found.fault:
             typer.echo(f"fetalbench: {found.fault}", err=True)
-        elif not as_json:
+        elif not as_json or not found.with_brain:
             typer.echo(f"[{len(done)}/{count}] {found.name}: {_sentence(found)}", err=True)
 
     found = segment_stacks(

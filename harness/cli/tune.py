@@ -142,10 +142,10 @@ def _write(wanted: Search, result: Result, out: Path, command: str) -> bool:
     import json
 
     from harness.records import atomic
-    from harness.run import protocol_text
+    from harness.run import tuned
 
-    _, text = protocol_text.tuned(wanted, result, out.stem, command)
-    content = protocol_text.as_json(wanted, result, command)
+    _, text = tuned.protocol_of(wanted, result, out.stem, command)
+    content = tuned.as_json(wanted, result, command)
     path = _json_file(out)
     stands = (
         out.exists()

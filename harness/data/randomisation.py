@@ -132,7 +132,7 @@ def _blob(
 
 def _filling(unit: Images, masks: Masks, rng: np.random.Generator) -> NDArray[np.float32]:
     """What a decoy is filled with: smooth, of random regions, or of a slice without brain."""
-    shape, kind = unit.shape[1:], rng.random()
+    shape, kind = (unit.shape[1], unit.shape[2]), rng.random()
     others = np.flatnonzero(~masks.any(axis=(1, 2)))
     if kind < 0.5:
         slope = _field(*shape, 2, rng) * np.float32(rng.uniform(0, 0.12))

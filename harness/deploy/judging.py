@@ -39,12 +39,12 @@ def reasons(masks: Masks, sureness: NDArray[np.float64]) -> list[list[str]]:
     `uncertain`: the confidence is low. `gap`: empty between slices with brain. `apart`: what is
     marked belongs to another piece than the largest.
     """
-    marked = masks.any(axis=(1, 2))
+    marked = np.asarray(masks.any(axis=(1, 2)))
     where = np.flatnonzero(marked)
     between = np.zeros(len(masks), dtype=bool)
     if len(where):
         between[where[0] : where[-1]] = True
-    main = largest_component(masks).any(axis=(1, 2))
+    main = np.asarray(largest_component(masks).any(axis=(1, 2)))
     found = []
     for index in range(len(masks)):
         tests = (

@@ -35,7 +35,7 @@ from harness.errors import DataError
 
 FIGURES, STACKS, SLICES = "figures", "stacks.tsv", "slices.tsv"
 # What a validator of BIDS is not to look at.
-IGNORED = f"{FIGURES}/\n{STACKS}\n{SLICES}\n"
+IGNORED = f"{FIGURES}\n{STACKS}\n{SLICES}\n"
 NOT_FOR_PATIENTS = "Research only; not a medical device."
 
 

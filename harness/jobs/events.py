@@ -113,6 +113,12 @@ class CellDone(Base):
     status: Status
 
 
+class JobStopped(Base):
+    """The worker was asked to stop, and has saved what is worth keeping."""
+
+    event: Literal["stopped"] = "stopped"
+
+
 class JobRefused(Base):
     """The worker does none of its cells: a mistake of the user or of the environment."""
 
@@ -134,6 +140,7 @@ Event = (
     | StillAtWork
     | ScoringStarted
     | CellDone
+    | JobStopped
     | JobRefused
 )
 Report = Callable[[Event], None]

@@ -44,7 +44,8 @@ class Job(BaseModel):
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
     measuring to one execution plan, None means the protocol's; `part` is the number of this process
     among the `parts` whose samples the records gather. Of jobs that do not measure, `at_once` may
-    run at a time.
+    run at a time. `typed` are data set and results folder as the user typed them, if the fields are
+    not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -66,6 +67,12 @@ class Job(BaseModel):
     parts: int = 1
     stream: StreamSettings | None = None
     at_once: int = 1
+    typed: tuple[Path, Path] | None = None
+
+    def anchored(self) -> Job:
+        """The same with absolute folders, for a process whose network may change its folder."""
+        update = {"dataset": self.dataset.absolute(), "results": self.results.absolute()}
+        return self.model_copy(update={**update, "typed": (self.dataset, self.results)})
 
     @property
     def machine(self) -> str:
@@ -129,10 +136,11 @@ class Job(BaseModel):
 
     def command(self, cell: CellKey) -> str:
         """What a user types to repeat one cell. An absolute path tells who ran it: its end only."""
-        words = ["fetalbench", *self._verb(cell), "--data", _shown(self.dataset)]
+        dataset, results = self.typed or (self.dataset, self.results)
+        words = ["fetalbench", *self._verb(cell), "--data", _shown(dataset)]
         words += ["--protocol", _shown(Path(self.protocol_source)), "--device", self.device]
-        if self.stages != ("train",) and self.results != Path("results"):
-            words += ["--results", _shown(self.results)]
+        if self.stages != ("train",) and results != Path("results"):
+            words += ["--results", _shown(results)]
         if self.stages not in (("evaluate",), ("stream",)):
             words += ["--force"]
         return shlex.join(words)

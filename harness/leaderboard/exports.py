@@ -13,6 +13,7 @@ from harness.leaderboard.board.columns import COLUMNS, MISSING, Column
 from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.titles import SETS
 from harness.leaderboard.details import place_of
+from harness.records.sentences import plain
 from harness.records.store import RECORD
 
 JSON_SCHEMA_VERSION = 3
@@ -82,9 +83,11 @@ def _path(row: Row, results: Path) -> str:
 
 def _inert(value: str | float | None) -> str | float | None:
     """Text that a spreadsheet would run as a formula gets a leading apostrophe."""
-    if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t")):
-        return f"'{value}"
-    return value
+    if not isinstance(value, str):
+        return value
+    # A line break would begin a row of the reader's, whatever the quotes around it.
+    line = plain(value)
+    return f"'{line}" if line.startswith(("=", "+", "-", "@")) else line
 
 
 _LATEX_KEYS = (

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from backends.contract import Array, Bytes, Inference, Network
-from backends.errors import BackendError, Unsupported, is_out_of_memory
+from backends.errors import BackendError, Unsupported, is_out_of_memory, logits_fault
 from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
@@ -254,11 +254,13 @@ def _kept_masks(
     """
     differing = total = 0
     for query, result in timed.kept.items():
+        batch = inputs.batch(Inputs.of_query(query))
+        logits = network.predict(batch)
+        if fault := _fault(network, result, logits, condition):
+            return _Kept(fault)
         masks = _masks_of(result, condition)
         if masks is None:
             return _Kept("the end-to-end result is not a uint8 mask on the host.")
-        batch = inputs.batch(Inputs.of_query(query))
-        logits = network.predict(batch)
         if condition.precision == "float32":
             wrong = gates.other_masks(masks, logits)
             if wrong and _unpools(network):
@@ -272,6 +274,14 @@ def _kept_masks(
     if not differing:
         return _Kept()
     return _Kept(remark=f"{differing} of {total} pixels timed differ from float32's masks.")
+
+
+def _fault(network: Network, result: Any, logits: Array, condition: Condition) -> str | None:
+    """Why the network's logits, or those that were timed, cannot be compared."""
+    shape = (len(logits), network.height, network.width, network.classes)
+    timed = [np.asarray(result)] if condition.quantity == "forward" else []
+    faults = (logits_fault(values, shape) for values in (logits, *timed))
+    return next((fault for fault in faults if fault), None)
 
 
 def _masks_of(result: Any, condition: Condition) -> Array | None:

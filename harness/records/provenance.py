@@ -89,7 +89,9 @@ def _environment() -> dict[str, str]:
 
 def collect(backend_versions: dict[str, str], hardware: Machine) -> Provenance:
     """The provenance of a record made by this process on `hardware`."""
-    commit = _git("rev-parse", "HEAD")
+    # Installed into somebody's project, this file lies in their repository and is not part of it.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git("rev-parse", "HEAD") if ours else None
     return Provenance(
         fetalbench=fetalbench_version(),
         git_commit=commit,

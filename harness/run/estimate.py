@@ -58,7 +58,7 @@ def estimate(
             training = _training_s(template, dataset, cell.key, speed)
         measuring, processes = 0.0, 0
         if cell.key.seed == seed:
-            measuring, processes = _measuring_s(template, cell.key, speed)
+            measuring, processes = _measuring_s(template, dataset, cell.key, speed)
         found.append(
             CellEstimate(
                 training_s=training,
@@ -82,9 +82,7 @@ def _training_s(template: Job, dataset: DatasetMeta, key: CellKey, speed: Speed)
     protocol = template.protocol
     settings = protocol.training_of(key.network)
     inference = speed.inference_s or 0.0
-    tests = sum(
-        dataset.sets[name].slices for name in protocol.evaluation.sets if name in dataset.sets
-    )
+    tests = _test_slices(template, dataset)
     seconds = PROCESS_SECONDS + tests * (EXACT_OF_INFERENCE * inference + SCORE_SECONDS)
     donor = settings.weights_from
     carried = donor not in ("own", key.backend) and registry.network(key.network).implements(donor)
@@ -100,8 +98,15 @@ def _training_s(template: Job, dataset: DatasetMeta, key: CellKey, speed: Speed)
     return seconds + settings.epochs * epoch
 
 
-def _measuring_s(template: Job, key: CellKey, speed: Speed) -> tuple[float, int]:
-    """Seconds and processes of what is left to measure of a cell."""
+def _test_slices(template: Job, dataset: DatasetMeta) -> int:
+    sets = template.protocol.evaluation.sets
+    return sum(dataset.sets[name].slices for name in sets if name in dataset.sets)
+
+
+def _measuring_s(
+    template: Job, dataset: DatasetMeta, key: CellKey, speed: Speed
+) -> tuple[float, int]:
+    """Seconds and processes of what is left to measure of a cell; the first scores its plan."""
     settings = template.protocol.measuring
     stored = store.find_usable(template.results, template.machine, key)
     record = stored.record if stored and is_accurate(stored.record) else None
@@ -114,6 +119,8 @@ def _measuring_s(template: Job, key: CellKey, speed: Speed) -> tuple[float, int]
         per_image = speed.inference_s if plan == default else None
         per_image = per_image or speed.plans.get(plan.key) or speed.inference_s or 0.0
         seconds += parts * _process_s(template, plan, asked, per_image)
+        if parts and template.device in plan.devices:
+            seconds += _test_slices(template, dataset) * (per_image + SCORE_SECONDS)
     return seconds, processes
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from backends.plans import Plan
@@ -14,7 +14,7 @@ from harness.jobs.job import Job
 from harness.measuring import entries
 from harness.protocol import Protocol
 from harness.records.schema import CellKey, Record
-from harness.records.store import find_record
+from harness.records.store import find_record, gallery_fault
 
 State = Literal["done", "to do", "to measure", "failed", "not implemented", "not installed"]
 Coordinates = tuple[str, str, int]
@@ -22,11 +22,17 @@ Coordinates = tuple[str, str, int]
 
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
-    """One cell and its state; `reason` says why it is not done."""
+    """One cell and its state; `reason` says why it is not done.
+
+    `scored` says that a sound record with scores stands there, `unsound` that what stands there is
+    not what it says.
+    """
 
     key: CellKey
     state: State
     reason: str = ""
+    scored: bool = False
+    unsound: bool = False
 
     @property
     def can_run(self) -> bool:
@@ -94,7 +100,22 @@ def cells_of(
         )
         for name, backend, seed in asked
     ]
-    return [look(template, key, measured=key.seed == first) for key in keys]
+    cells = [look(template, key, measured=key.seed == first) for key in keys]
+    return _with_gallery(template, cells) if "evaluate" in template.stages else cells
+
+
+def _with_gallery(template: Job, cells: list[GridCell]) -> list[GridCell]:
+    """The cells; if the images that the page shows are damaged, the first that is done is to do.
+
+    Its worker only makes them again, from the data.
+    """
+    scored = next((i for i, cell in enumerate(cells) if cell.scored), None)
+    if scored is None:
+        return cells
+    cell = cells[scored]
+    if fault := gallery_fault(template.results, template.machine, cell.key):
+        cells[scored] = replace(cell, state="to do", reason=fault, unsound=True)
+    return cells
 
 
 def measured_seed(seeds: Sequence[int]) -> int | None:
@@ -115,14 +136,15 @@ def look(template: Job, key: CellKey, *, measured: bool) -> GridCell:
         raise
     except RecordError as error:
         # A run makes a damaged record again: no reason to refuse the run.
-        return GridCell(key=key, state="failed", reason=str(error))
+        return GridCell(key=key, state="failed", reason=str(error), unsound=True)
     record = stored.record if stored else None
     if record and is_accurate(record):
         count = _missing_processes(template, record) if measured else 0
         if not count:
-            return GridCell(key=key, state="done")
+            return GridCell(key=key, state="done", scored=bool(record.scores))
         reason = f"{count} measuring process{'es' if count > 1 else ''} missing"
-        return GridCell(key=key, state="to measure", reason=reason)
+        scored = bool(record.scores)
+        return GridCell(key=key, state="to measure", reason=reason, scored=scored)
     if not registry.network(key.network).implements(key.backend):
         reason = f"the network has no file for {key.backend}"
         return GridCell(key=key, state="not implemented", reason=reason)

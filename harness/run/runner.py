@@ -85,6 +85,7 @@ def record_of(template: Job, key: CellKey) -> Record | None:
 
 def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary:
     """Run what is to do and record what cannot be run. Raises `Interrupted` or `Faulty`."""
+    store.sweep(template.results)
     able = [cell for cell in cells if cell.can_run]
     for cell in cells:
         if not cell.can_run:

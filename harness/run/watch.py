@@ -19,11 +19,16 @@ from harness.jobs.events import Event, Report
 from harness.jobs.job import Job
 from harness.measuring.profiles import profile
 from harness.records.schema import CellKey, Status
+from harness.run.log import Log
 from harness.run.slots import Slot
 
 POLL_SECONDS = 0.2
 # After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
 GRACE_SECONDS = 120.0
+# How long what has been reported is waited for after the worker's end.
+PIPE_SECONDS = 2.0
+# How often the memory of the worker's children is counted.
+COUNT_SECONDS = 2.0
 STALLED = "made no progress for {:g} s: no epoch, batch or query was done"
 # A cell without a limit of its own may take this share of the memory. Beyond it the kernel ends
 # some process, and gives no reason.
@@ -42,6 +47,7 @@ class WorkerView:
     scoring: events.ScoringStarted | None = None  # the last one, likewise
     ended_by: tuple[Status, str] | None = None
     refused: events.JobRefused | None = None
+    stopped: bool = False
 
     @property
     def current(self) -> CellKey | None:
@@ -54,6 +60,8 @@ class WorkerView:
         match event:
             case events.JobRefused():
                 self.refused = event
+            case events.JobStopped():
+                self.stopped = True
             case events.MeasuringStarted():
                 self.measuring, self.last_step = event, time.monotonic()
             case events.ScoringStarted():
@@ -74,10 +82,18 @@ class Watch:
     """Passes a worker's events on while it runs, and ends it if it exceeds a limit."""
 
     def __init__(
-        self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report, slot: Slot
+        self,
+        job: Job,
+        process: subprocess.Popen[bytes],
+        pipe: int,
+        report: Report,
+        slot: Slot,
+        log: Log,
     ) -> None:
         self.view = WorkerView()
-        self._job, self._process, self._report, self._slot = job, process, report, slot
+        self._job, self._process, self._report = job, process, report
+        self._slot, self._log = slot, log
+        self._counted, self._used_gb = 0.0, 0.0
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(os.fdopen(pipe),), daemon=True)
         self._reader.start()
@@ -98,21 +114,39 @@ class Watch:
                 raise KeyboardInterrupt
             with contextlib.suppress(queue.Empty):
                 self._take(self._lines.get(timeout=POLL_SECONDS))
+            self._log.trim()
             seconds = _seconds_allowed(self._job, self.view)
             if time.monotonic() - self.view.last_step > seconds:
                 self.view.ended_by = ("timeout", f"took more than {seconds:g} s")
             elif time.monotonic() - self.view.last_event > limits.stalled_seconds:
                 self.view.ended_by = ("timeout", STALLED.format(limits.stalled_seconds))
-            elif (used := _memory_gb(self._process.pid)) > memory_gb:
+            elif (used := self._memory_gb()) > memory_gb:
                 reason = f"took {used:.1f} GB of memory, the limit is {memory_gb:.1f} GB"
                 self.view.ended_by = ("oom", reason)
 
     def close(self) -> None:
         """End the worker, whatever it is doing, and take what it has said."""
         end(self._process)
-        self._reader.join()
+        # Something that the worker started may have left its session and hold the pipe.
+        self._reader.join(PIPE_SECONDS)
+        self._log.trim()
         while not self._lines.empty():
             self._take(self._lines.get())
+
+    def _memory_gb(self) -> float:
+        """Memory of the worker, and of what it has started unless it is measuring.
+
+        Finding children reads the table of all processes, which must not happen five times a second
+        beside a measurement.
+        """
+        try:
+            process = psutil.Process(self._process.pid)
+            if self.view.measuring is None and time.monotonic() - self._counted > COUNT_SECONDS:
+                self._counted = time.monotonic()
+                self._used_gb = sum(map(_resident_gb, process.children(recursive=True)))
+            return _resident_gb(process) + (0 if self.view.measuring else self._used_gb)
+        except psutil.Error:
+            return 0.0
 
     def _take(self, line: str) -> None:
         try:
@@ -123,7 +157,7 @@ class Watch:
                 self.view.ended_by = ("crashed", f"reported what is not an event: {line.strip()}")
             return
         self.view.take(event)
-        if not isinstance(event, events.JobRefused):
+        if not isinstance(event, events.JobRefused | events.JobStopped):
             self._report(event)
 
 
@@ -136,11 +170,9 @@ def _seconds_allowed(job: Job, view: WorkerView) -> float:
     return allowed
 
 
-def _memory_gb(pid: int) -> float:
-    # Without its children: finding them reads the table of all processes, five times a second
-    # beside a measurement.
+def _resident_gb(process: psutil.Process) -> float:
     try:
-        return psutil.Process(pid).memory_info().rss / 1e9
+        return process.memory_info().rss / 1e9
     except psutil.Error:
         return 0.0
 
@@ -155,7 +187,16 @@ def interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the worker's whole session: a framework may have started processes of its own."""
+    """Kill the worker's whole session: a framework may have started processes of its own.
+
+    Those that have left the session are killed too while the worker can tell of them.
+    """
+    strays: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        strays = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for stray in strays:
+        with contextlib.suppress(psutil.Error):
+            stray.kill()
     process.wait()

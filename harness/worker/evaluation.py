@@ -90,7 +90,9 @@ def _predict(
         pixel_mm=chosen.pixel_mm,
     )
     # In float64: rounding must not decide what a network is worth.
-    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size, pulse)
+    masks = arg_max_masks(
+        network.exact(), images, protocol.evaluation.batch_size, network.classes, pulse
+    )
     return on_original_grid(masks, rows, chosen)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import traceback
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -19,6 +20,7 @@ from harness.metrics import score_slices
 from harness.records import store
 from harness.records.schema import NOT_SCORED, CellKey, PlanAccuracy, Status
 from harness.worker.evaluation import Evaluated, evaluate, on_original_grid, references
+from harness.worker.pulse import Pulse
 from harness.worker.state import Stopped, Worker
 
 
@@ -71,7 +73,7 @@ def _reference(worker: Worker, cell: CellKey, network: Network, weights: str) ->
         )
     if store.PREDICTIONS in record.files and (own == {weights} or (record.scores and not own)):
         return Evaluated(slices=stored.slices(), predictions=stored.predictions())
-    found = evaluate(network, worker.dataset, worker.job.protocol)
+    found = evaluate(network, worker.dataset, worker.job.protocol, Pulse(worker.report))
     notes = [note for note in record.notes if not note.startswith(NOT_SCORED)]
     # What was scored with other weights is gone with their masks.
     changed = record.model_copy(update={"accuracy": [], "notes": notes})
@@ -136,11 +138,11 @@ def _plan_slices(
 ) -> pd.DataFrame:
     """The plan's rows of plan_slices.parquet, for the test sets of the reference."""
     protocol, chosen = worker.job.protocol, worker.job.protocol.input
-    parts = []
+    parts, pulse = [], Pulse(worker.report)
     for name, scored in reference.slices.groupby("set", sort=False):
         rows = worker.dataset.rows(str(name))
         images, _ = prepare(worker.dataset, rows, **chosen.model_dump(exclude={"classes"}))
-        masks = on_original_grid(_masks(network, images, entry), rows, chosen)
+        masks = on_original_grid(_masks(network, images, entry, pulse), rows, chosen)
         packed = reference.predictions[reference.predictions["set"] == name]["mask"]
         kept = [
             np.unpackbits(np.frombuffer(bits, np.uint8), count=mask.size).reshape(mask.shape) > 0
@@ -166,7 +168,9 @@ def _plan_slices(
     return found.assign(plan=entry.plan, precision=entry.precision)
 
 
-def _masks(network: Network, images: Array, entry: PlanAccuracy) -> Array:
+def _masks(
+    network: Network, images: Array, entry: PlanAccuracy, pulse: Callable[[], None]
+) -> Array:
     """Masks (n, h, w) uint8 of (n, h, w, 1) images by the query that is timed."""
     size = entry.batch
     # The last batch is filled up: a query is for one shape.
@@ -177,11 +181,13 @@ def _masks(network: Network, images: Array, entry: PlanAccuracy) -> Array:
         inference.set_images(padded[start : start + size])
         result = inference.launch()
         inference.synchronise(result)
+        pulse()
         if entry.quantity == "forward":
             parts.append(inference.logits(result).argmax(-1).astype(np.uint8))
         else:
             # A copy: the next query may write into the same memory.
             parts.append(np.array(result))
+        pulse()
     return np.concatenate(parts)[: len(images)]
 
 

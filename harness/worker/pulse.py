@@ -7,6 +7,7 @@ import time
 
 from harness.jobs import events
 from harness.jobs.events import Report
+from harness.worker.parent import PARENT
 from harness.worker.state import Stopped
 
 # Far below any limit on silence, and far too seldom to disturb what is timed.
@@ -26,6 +27,7 @@ class Pulse:
 
     def __call__(self) -> None:
         """Say that something was done."""
+        PARENT.beat()
         now = time.monotonic()
         if now - self._last >= EVERY_SECONDS:
             self._last = now

@@ -13,15 +13,13 @@ from harness.measuring import entries, machine, timing_run
 from harness.measuring.latency import Measurement, no_samples
 from harness.measuring.summary import gather
 from harness.records import store
-from harness.records.schema import CellKey, Condition
+from harness.records.schema import WHILE_MEASURING, CellKey, Condition
 from harness.worker.calibration import calibrate
 from harness.worker.plan_accuracy import score_plans
 from harness.worker.pulse import Pulse
 from harness.worker.state import Worker
 
 TIMED_SLICES = 64
-# How the reason of a record begins whose training and evaluation are sound.
-WHILE_MEASURING = "while measuring: "
 
 
 def measure(worker: Worker, cell: CellKey, network: Network) -> None:

@@ -25,6 +25,7 @@ from harness.protocol import TrainingSettings
 from harness.worker.checkpoint import Checkpoint, CheckpointFile, UnusableCheckpoint
 from harness.worker.collapse import Diverged, judge_collapse
 from harness.worker.masks import arg_max_masks, brain_dice
+from harness.worker.parent import PARENT
 from harness.worker.pulse import Pulse
 from harness.worker.state import Stopped
 
@@ -68,12 +69,14 @@ class StopRequest:
     _old: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> StopRequest:
+        PARENT.saving(True)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
+        PARENT.saving(False)
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
@@ -275,5 +278,8 @@ class _Loop:
     def _validate(self) -> tuple[float, bool]:
         """Brain Dice on the validation slices, and whether one class is predicted everywhere."""
         images, masks = self._data.validation_images, self._data.validation_masks
-        predicted = arg_max_masks(self._network.predict, images, self._batch, self._pulse)
+        network = self._network
+        predicted = arg_max_masks(
+            network.predict, images, self._batch, network.classes, self._pulse
+        )
         return brain_dice(masks, predicted), bool((predicted == predicted.flat[0]).all())

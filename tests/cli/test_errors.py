@@ -177,6 +177,17 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
         2,
         "network 'unet' is not implemented for 'numpy'",
     ),
+    "stream: plan": (
+        lambda d, _t: ["stream", "unet", "--data", str(d), "--plan", "egaer"],
+        2,
+        "unknown plan 'egaer': did you mean 'eager'?",
+    ),
+    "stream: no implementation": (
+        lambda d, _t: ["stream", "threshold", "--data", str(d)],
+        2,
+        "network 'threshold' is not implemented for 'torch'",
+    ),
+    "protocols: unknown": (lambda _d, _t: ["protocols", "papper"], 2, "did you mean 'paper'?"),
     "no GPU": (lambda _d, _t: ["doctor", "--gpu"], 4, "no GPU is visible here"),
     "negative seeds": (lambda d, _t: ["plan", "--data", str(d), "--seeds=-1"], 2, "whole numbers"),
     "seeds": (lambda d, _t: ["plan", "--data", str(d), "--seeds", "a"], 2, "whole numbers"),

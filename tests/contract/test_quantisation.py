@@ -55,9 +55,7 @@ def test_weights_have_a_scale_for_each_channel_and_all_zeros_are_zero(
     network: TorchNetwork, images: Array
 ) -> None:
     plain = onnx_bytes(network.module.net, SIDE, SIDE)
-    made = quantised(plain, channels_first(images))
-    # The same images, the same bytes: a calibration draws nothing.
-    assert made == quantised(plain, channels_first(images))
+    made = quantised(plain, channels_first(images), symmetric=True)
     graph = onnx.load_from_string(made).graph
     constants = {one.name: onnx.numpy_helper.to_array(one) for one in graph.initializer}
     pairs = [node for node in graph.node if node.op_type in KINDS]
@@ -73,6 +71,19 @@ def test_weights_have_a_scale_for_each_channel_and_all_zeros_are_zero(
     assert sum(kernel.nbytes for kernel in kernels) > 0.9 * sum(
         value.size for name, value in network.weights().items() if name.endswith("kernel")
     )
+
+
+def test_on_a_cpu_weights_have_seven_bits(network: TorchNetwork, images: Array) -> None:
+    plain = onnx_bytes(network.module.net, SIDE, SIDE)
+    made = quantised(plain, channels_first(images))
+    constants = [
+        onnx.numpy_helper.to_array(one) for one in onnx.load_from_string(made).graph.initializer
+    ]
+    kernels = [value for value in constants if value.dtype == np.int8 and value.ndim == 4]
+    assert kernels
+    assert max(int(np.abs(kernel.astype(int)).max()) for kernel in kernels) == 64
+    # The same images, the same bytes: a calibration draws nothing.
+    assert made == quantised(plain, channels_first(images))
 
 
 @pytest.mark.parametrize("plan", PLANS)

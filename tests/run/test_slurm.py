@@ -31,12 +31,13 @@ learning_rate = 1e-3
 epochs = {epochs}
 [measuring]
 profile = "quick"
+threads = 1
 quantities = ["end_to_end"]
 [limits]
 cell_seconds = 300
 share_process = true
 """
-EPOCHS = 12
+EPOCHS = 8
 LAUNCH = ("--launch", "slurm", "--partition", "main", "--cpus", "1", "--time", "10")
 
 
@@ -103,6 +104,7 @@ class Study:
         return sum(line in path.read_text() for path in outputs)
 
 
+@pytest.mark.slow  # a cluster of two slots takes a minute; .ci/run calls it by name
 def test_twelve_cells_survive_a_kill_a_requeue_and_a_lost_controller(
     cluster: Cluster, disc_data: Dataset, tmp_path: Path
 ) -> None:

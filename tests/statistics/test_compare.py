@@ -177,7 +177,7 @@ def test_unequal_training_decides_nothing(three: pd.DataFrame) -> None:
             validation_slices=20,
             seconds=1.0,
             images_per_second=None,
-            weights_sha256="",
+            weights_sha256="a" * 64,
         )
 
     same = {"torch": {"fast": trained(4), "slow": trained(4)}}

@@ -10,8 +10,10 @@ import pandas as pd
 import pytest
 
 from backends.contract import Array, Inference, Runtime
+from backends.plans import PLANS as PLANS_OF
 from backends.weights import digest
 from harness.data.catalogue import Dataset
+from harness.data.preparation import prepare
 from harness.jobs import events
 from harness.jobs.events import Event
 from harness.jobs.job import Job
@@ -24,6 +26,7 @@ from harness.records import store
 from harness.records.schema import Latency, PlanAccuracy
 from harness.records.store import StoredRecord
 from harness.run import grid
+from harness.worker.calibration import calibrate
 from harness.worker.plan_accuracy import score_plans
 from harness.worker.state import Worker
 from tests.contract import fakes
@@ -211,3 +214,45 @@ def test_an_evaluated_record_is_the_reference(disc_data: Dataset, tmp_path: Path
     score_plans(worker, cell, Fake())
     shifted = entries(worker.stored(cell))["eager-bfloat16"].sets["normal"]
     assert shifted.changed_share == pytest.approx(0.5, abs=0.1)
+
+
+class Calibrated(Fake):
+    """Keeps what it is calibrated on."""
+
+    seen: Array | None = None
+
+    def calibrate(self, images: Array) -> None:
+        self.seen = images
+
+
+def test_integers_are_calibrated_on_training_slices_drawn_with_the_seed(
+    disc_data: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worker, _ = begin(disc_data, tmp_path)
+    offered = PLANS_OF["torch"]
+    integers = [plan for plan in offered if plan.key == "openvino-int8"]
+    timed = np.zeros((40, 64, 64, 1), np.float32)
+    network = Calibrated()
+    assert calibrate(worker, network, offered[:1], 0, timed) is None
+    assert network.seen is None
+    drawn = []
+    for seed in (0, 0, 1):
+        note = calibrate(worker, network, integers, seed, timed)
+        assert note == (
+            f"plans in int8 were calibrated on 32 training slices, drawn with seed {seed}."
+        )
+        drawn.append(network.seen)
+    assert np.array_equal(drawn[0], drawn[1])
+    assert not np.array_equal(drawn[0], drawn[2])
+    training, _ = prepare(
+        disc_data,
+        disc_data.rows("train"),
+        **worker.job.protocol.input.model_dump(exclude={"classes"}),
+    )
+    known = {image.tobytes() for image in training}
+    assert {image.tobytes() for image in drawn[0]} <= known
+    monkeypatch.delitem(worker.dataset.meta.sets, "train")
+    note = calibrate(worker, network, integers, 0, timed)
+    assert "on the timed slices" in (note or "")
+    assert network.seen is not None
+    assert not network.seen.any()

@@ -90,7 +90,7 @@ def test_the_protocols_grid_declares_the_family(tmp_path: Path) -> None:
 
 
 def test_scores_count_although_the_latency_failed(tmp_path: Path) -> None:
-    kept = {"status": "oom", "reason": "No memory was left to measure.", "scores_kept": True}
+    kept = {"status": "oom", "reason": "while measuring: out of memory", "scores_kept": True}
     cells = [Cell(network="enet", **kept), Cell(network="unet")]
     results = factory.write_results(tmp_path / "results", cells)
     board, standings = board_of(results)
