@@ -244,7 +244,6 @@ class PlanAccuracy(Strict):
     precision: str
     status: Status
     reason: str | None = Field(default=None, description="why status is not ok")
-    remarks: list[str] = Field(default_factory=list, description="what else is worth knowing")
     quantity: Quantity = Field(description="the query that gave the masks, as it is timed")
     batch: int
     weights_sha256: str = Field(description="the weights that the plan ran with")
