@@ -16,14 +16,18 @@ TORCH_INDEX ?=
 PIP := -m pip install --quiet --upgrade-strategy only-if-needed $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 comma := ,
 CPU := torch$(comma)keras-cpu$(comma)jax$(comma)deploy
-# Of `make reproduce`: PRESET names data and protocol, OUT is where data/, results/ and reports/ go.
+# Of `make reproduce`: PRESET names data and protocol, OUT is where data/, results/ and reports/ go,
+# TUNE=1 has every network's learning rate chosen first.
 PRESET ?= paper
 OUT ?= $(if $(filter paper,$(PRESET)),.,build/$(PRESET))
 DATA ?= $(OUT)/data/$(PRESET)
-CELLS = --protocol $(PRESET) --data $(DATA) --results $(OUT)/results --device $(DEVICE) $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(SEEDS),--seeds $(SEEDS))
+# A plan does not compute the phantom that it is about.
+NOT_MADE = $(if $(wildcard $(DATA)/dataset.json),,--phantom $(PRESET))
+TUNED = $(OUT)/$(PRESET)_tuned.toml
+CELLS = --data $(DATA) --results $(OUT)/results --device $(DEVICE) $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(SEEDS),--seeds $(SEEDS))
 
 .DEFAULT_GOAL := help
-.PHONY: help install leaderboard test test-all smoke lint format reproduce schema clean
+.PHONY: help install leaderboard test test-all smoke lint format reproduce docs schema clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -77,16 +81,25 @@ format: .venv/installed-dev ## format the code
 
 reproduce: $(INSTALLED) ## the paper's protocol on a GPU; PLAN=1 only says what it would do (docs/reproduction.md)
 	@test "$(DEVICE)" = cpu || $(BIN)/fetalbench doctor --gpu $(if $(BACKENDS),--backends $(BACKENDS))
-	test -f $(DATA)/dataset.json || $(BIN)/fetalbench data phantom --preset $(PRESET) --out $(DATA)
-	$(BIN)/fetalbench plan $(CELLS)
 ifndef PLAN
-	$(BIN)/fetalbench run $(CELLS); status=$$?; test $$status -le 1 || exit $$status
+	test -f $(DATA)/dataset.json || $(BIN)/fetalbench data phantom --preset $(PRESET) --out $(DATA)
+endif
+	$(BIN)/fetalbench plan $(if $(PLAN),$(NOT_MADE)) --protocol $(or $(if $(TUNE),$(wildcard $(TUNED))),$(PRESET)) $(CELLS)
+ifndef PLAN
+ifdef TUNE
+	$(BIN)/fetalbench tune $(PRESET) --data $(DATA) --out $(TUNED) --device $(DEVICE) $(if $(NETWORKS),--networks $(NETWORKS)); status=$$?; test $$status -le 1 || exit $$status
+endif
+	$(BIN)/fetalbench run --protocol $(if $(TUNE),$(TUNED),$(PRESET)) $(CELLS); status=$$?; test $$status -le 1 || exit $$status
 	$(BIN)/fetalbench report --results $(OUT)/results --out $(OUT)/reports
 endif
 
-schema: $(INSTALLED) ## write the JSON Schemas of records and of leaderboard.json to docs/
+docs: .venv/installed-dev ## the documentation as a site in build/site; every link is checked
+	$(BIN)/mkdocs build --strict
+
+schema: $(INSTALLED) ## write what docs/ holds of the code: JSON Schemas and the protocols' keys
 	$(BIN)/python -m harness.records.schema > docs/record.schema.json
 	$(BIN)/python -m harness.leaderboard.schema > docs/leaderboard.schema.json
+	$(BIN)/fetalbench protocols --markdown > docs/protocol-keys.md
 
 clean: ## remove the environments and all that is generated
 	rm -rf .venv .venv-torch .venv-keras .venv-jax build data results/.work

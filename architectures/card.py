@@ -29,6 +29,7 @@ class Card:
 
     `he_normal` holds glob patterns of canonical weight names whose kernels start from a truncated
     He normal distribution; all other kernels start Glorot uniform (see `backends.weights`).
+    `unused` holds those of weights that a library builds and its network never computes with.
     """
 
     title: str
@@ -38,3 +39,4 @@ class Card:
     published: Published | None = None
     deviations: tuple[str, ...] = ()
     he_normal: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()

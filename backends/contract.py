@@ -8,7 +8,7 @@ process only, and a process imports one framework only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -42,11 +42,17 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class WeightSpec:
-    """One weight in canonical form (see `backends.weights` for names and layouts)."""
+    """One weight in canonical form (see `backends.weights` for names and layouts).
+
+    `native` weights have the framework's own name, shape and dtype: so do all of a network with a
+    layer that has no canonical form. No other framework can load them.
+    """
 
     name: str
     shape: tuple[int, ...]
     trainable: bool
+    native: bool = False
+    dtype: str = "float32"
 
 
 OperationKind = Literal[
@@ -65,6 +71,12 @@ OperationKind = Literal[
     "resize",
     "concatenate",
     "shuffle",
+    "matmul",
+    "elementwise",
+    "normalise",
+    "softmax",
+    "reduce",
+    "unknown",
 ]
 
 
@@ -74,7 +86,10 @@ class Operation:
 
     Sizes are (height, width, channels). `kernel` is that of a convolution or pooling window and
     `groups` that of a convolution; both keep their defaults for everything else. `add` and
-    `multiply` take two tensors: the sum of three is two operations.
+    `multiply` take two tensors: the sum of three is two operations. `elementwise` is any other
+    operation with one result per output element. A tensor that is not an image has the size
+    (rest, last but one, last); `matmul` is (batch, m, k) · (batch, k, n). `normalise` computes
+    means and variances from its input. `unknown` has no count, and the name of what it computes.
     """
 
     name: str
@@ -105,6 +120,8 @@ class TrainingOptions:
     of −g·log p − (1 − g)·log(1 − p). That is brain against all the rest even if a network has
     more than two classes: a mask does not say which of the others a pixel is.
     Optimizer: Adam, m̂ / (√v̂ + epsilon) with bias-corrected m̂ and v̂, β = (0.9, 0.999).
+    Precision: what convolutions and products compute in. Weights, their updates, losses and the
+    statistics of batch normalisation are float32 in each. `tf32` changes nothing on a CPU.
     """
 
     loss: Literal["dice", "dice_ce"]
@@ -112,6 +129,7 @@ class TrainingOptions:
     batch_size: int
     adam_epsilon: float = 1e-7
     dropout: bool = True
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 
 class Trainer(ABC):
@@ -131,9 +149,19 @@ class Trainer(ABC):
         With `state` this makes resuming at an epoch's start exact to the bit on a CPU.
         """
 
+    def place(self, batches: Array) -> Sequence[Any]:
+        """Bring the rows of an epoch's steps, (steps, batch_size) int64, to the device at once.
+
+        Each item of the result is what `step` takes: no step then waits for a transfer.
+        """
+        return list(batches)
+
     @abstractmethod
-    def step(self, indices: Array, learning_rate: float) -> None:
-        """Do one update on rows `indices`, (batch_size,) int64, without waiting for its loss."""
+    def step(self, indices: Any, learning_rate: float) -> None:
+        """Do one update on rows `indices`, without waiting for its loss or for the device.
+
+        They are (batch_size,) int64 on the host, or an item of what `place` gave.
+        """
 
     @abstractmethod
     def losses(self) -> Array:
@@ -196,6 +224,18 @@ class Network(ABC):
     def set_weights(self, weights: Weights) -> None:
         """Load canonical weights. Raises `WeightsError` naming the first difference."""
 
+    def own_start(self, seed: int) -> dict[str, Array]:
+        """The starting values that the network's own constructor draws from this seed.
+
+        For networks with `native` weights; the harness draws those of all others. Raises
+        `Unsupported`.
+        """
+        raise Unsupported(f"{type(self).__name__} draws no starting values ({seed}) of its own.")
+
+    def unseen_weights(self) -> list[str]:
+        """Names of tensors that the logits depend on, want a gradient and no optimiser sees."""
+        return []
+
     def write_native(self, path: Path) -> None:
         """Write the weights in a form that users of the framework expect; the suffix chooses it.
 
@@ -220,6 +260,23 @@ class Network(ABC):
         what is timed runs in the precision of its plan.
         """
 
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        """The first training step on (n, h, w, 1) images and (n, h, w) masks, in float64.
+
+        By the trainer's own step, on a copy of the network; n is `options.batch_size`. Returns
+        `loss/loss` (1,), `gradient/<weight>` of every trainable weight and `weight/<weight>` of all
+        weights after the step, running values included: canonical, float64. Free of rounding, two
+        frameworks that compute the same step give the same values, which float32 hides.
+
+        Raises `SizeError`, and `Unsupported` if the backend does not train.
+        """
+        raise Unsupported(
+            f"this backend takes no step of {options.loss!r} in float64 ({len(images)} images, "
+            f"{len(masks)} masks, rate {learning_rate})."
+        )
+
     @abstractmethod
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
@@ -232,6 +289,19 @@ class Network(ABC):
 
         Raises `SizeError`, `BackendError` for an unknown plan, and `Unsupported` for one that does
         not run on this device.
+        """
+
+    def release(self) -> None:  # noqa: B027
+        """Free what queries that are gone have left on the device: compiled code, pooled memory.
+
+        Called between measurements, when no query is in use.
+        """
+
+    def calibrate(self, images: Array) -> None:  # noqa: B027
+        """Take the (n, h, w, 1) images on which plans in int8 find the ranges of activations.
+
+        Used by the next `prepare`; without them a plan takes the images that it is prepared with. A
+        backend without such plans needs none.
         """
 
     @abstractmethod

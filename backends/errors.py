@@ -34,6 +34,10 @@ class Unsupported(BackendError):
     """The backend declares that it cannot do this; becomes the status `unsupported`."""
 
 
+class OutputError(BackendError):
+    """What a network returns is not what can be scored; becomes the status `invalid`."""
+
+
 class NoDevice(Unsupported):
     """The framework is here and does not see the device that was asked for."""
 
@@ -162,6 +166,33 @@ def require_shape(images: np.ndarray, shape: tuple[int, ...]) -> None:
             f"images have shape {images.shape}, this query was prepared for {shape}: prepare "
             "another."
         )
+
+
+def logits_fault(logits: object, shape: tuple[int, int, int, int]) -> str | None:
+    """Why these are not logits of that shape, (n, height, width, classes), or None."""
+    import numpy as np
+
+    if not isinstance(logits, np.ndarray):
+        return f"the network returns {type(logits).__name__}, expected an array of logits."
+    if logits.dtype.kind != "f":
+        return f"the network returns {logits.dtype} values, expected floating-point logits."
+    if logits.shape != shape:
+        return (
+            f"the network returns logits of shape {logits.shape}, expected (images, height, width, "
+            f"classes) = {shape}."
+        )
+    if not (finite := np.isfinite(logits)).all():
+        return (
+            f"the network returns NaN or infinite logits, at {int((~finite).any(axis=3).sum())} "
+            f"of {finite[..., 0].size} pixels."
+        )
+    return None
+
+
+def require_logits(logits: object, shape: tuple[int, int, int, int]) -> None:
+    """Raise `OutputError` unless these are finite logits of (n, height, width, classes)."""
+    if fault := logits_fault(logits, shape):
+        raise OutputError(fault)
 
 
 def require_masks(masks: np.ndarray, images: np.ndarray) -> None:

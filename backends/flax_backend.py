@@ -66,8 +66,7 @@ class FlaxBackend(Backend):
         self, builder: Callable[..., Any], *, classes: int, height: int, width: int
     ) -> FlaxNetwork:
         require_size(height, width)
-        module = builder(classes=classes, height=height, width=width)
-        return FlaxNetwork(module, classes, height, width)
+        return FlaxNetwork(builder, classes, height, width)
 
     @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:

@@ -11,7 +11,7 @@ from typing_extensions import override
 from backends.contract import Array, Inference
 from backends.errors import require_shape
 from backends.flax_program import FlaxProgram
-from backends.plans import PLANS, Plan, require
+from backends.plans import PLANS, Plan, require, require_tf32
 
 _compilations = 0
 
@@ -62,4 +62,9 @@ class FlaxInference(Inference):
 def plan_of(key: str) -> Plan:
     """The plan of that key on the device of this process. Raises `BackendError`, `Unsupported`."""
     device = "cuda" if jax.devices()[0].platform == "gpu" else "cpu"
-    return require(key, PLANS["flax"], device)
+    plan = require(key, PLANS["flax"], device)
+    # "8.0" for an A100; a device that is not a CUDA GPU has none.
+    found = str(getattr(jax.devices()[0], "compute_capability", "") or "")
+    major, _, minor = found.partition(".")
+    require_tf32(plan, (int(major), int(minor)) if minor.isdecimal() else None)
+    return plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -38,18 +39,37 @@ PREDICT_BATCH = 8
 class FlaxNetwork(Network):
     """A `FlaxProgram` behind the contract."""
 
-    def __init__(self, module: nnx.Module, classes: int, height: int, width: int) -> None:
+    def __init__(
+        self, build: Callable[..., nnx.Module], classes: int, height: int, width: int
+    ) -> None:
         self.classes, self.height, self.width = classes, height, width
-        self.program = FlaxProgram(module, height, width)
+        self._build = build
+        self.program = FlaxProgram(self._module(0), height, width)
         self._batch_statistics = jax.jit(self._statistics_of_batch)
         self._gradients = jax.jit(self._gradients_of, static_argnames="loss")
+
+    def _module(self, seed: int) -> nnx.Module:
+        """The network as its builder makes it, with `rngs` from the seed if it takes them."""
+        size = {"classes": self.classes, "height": self.height, "width": self.width}
+        draws = "rngs" in inspect.signature(self._build).parameters
+        return self._build(**size, **({"rngs": nnx.Rngs(seed)} if draws else {}))
+
+    @override
+    def own_start(self, seed: int) -> dict[str, Array]:
+        drawn = FlaxProgram(self._module(seed), self.height, self.width)
+        values = drawn.parameters | drawn.statistics
+        return {name: np.array(values[name]) for name in drawn.names}
 
     @override
     def weight_specs(self) -> tuple[WeightSpec, ...]:
         values = self.program.parameters | self.program.statistics
         return tuple(
             WeightSpec(
-                name=name, shape=values[name].shape, trainable=name in self.program.parameters
+                name=name,
+                shape=values[name].shape,
+                trainable=name in self.program.parameters,
+                native=self.program.native,
+                dtype=str(values[name].dtype),
             )
             for name in self.program.names
         )
@@ -99,10 +119,8 @@ class FlaxNetwork(Network):
     @override
     def exact(self) -> Callable[[Array], Array]:
         with jax.enable_x64(True):
-            values = [
-                {name: jnp.asarray(value, jnp.float64) for name, value in kind.items()}
-                for kind in (self.program.parameters, self.program.statistics)
-            ]
+            program = self.program.in_float64()
+            values = program.parameters, program.statistics
 
         # The weights are arguments: as constants they would be compiled, some hundred megabytes.
         @jax.jit
@@ -116,6 +134,19 @@ class FlaxNetwork(Network):
                 return self._in_batches(partial(forward, *values), images)
 
         return logits
+
+    @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        with jax.enable_x64(True):
+            trainer = FlaxTrainer(self.program.in_float64(), options)
+            trainer.set_data(images, masks)
+            return trainer.first_step(learning_rate)
+
+    @override
+    def release(self) -> None:
+        self.program.forget(keep=(1, PREDICT_BATCH))
 
     @override
     def prepare(

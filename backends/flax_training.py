@@ -12,7 +12,7 @@ from typing_extensions import override
 from backends.contract import Array, Trainer, TrainingOptions, Weights, WeightSpec
 from backends.errors import require_images, require_masks
 from backends.flax_layers import seed_dropout
-from backends.flax_program import FlaxProgram, Values
+from backends.flax_program import MATMUL_PRECISIONS, FlaxProgram, Values, reduced
 from backends.weights import check_optimizer_state
 
 BETA_1, BETA_2 = 0.9, 0.999
@@ -20,11 +20,11 @@ BETA_1, BETA_2 = 0.9, 0.999
 
 def segmentation_loss(logits: jax.Array, masks: jax.Array, loss: str) -> jax.Array:
     """Loss of (n, h, w, classes) logits and (n, h, w) masks (see `TrainingOptions`), a scalar."""
-    logits = logits.astype(jnp.float32)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
     # The softmax of the brain class is the sigmoid of its margin over the others.
     margin = logits[..., 1] - _all_but_brain(logits)
     brain = jax.nn.sigmoid(margin)
-    truth = masks.astype(jnp.float32)
+    truth = masks.astype(logits.dtype)
     overlap = 2 * jnp.sum(brain * truth) + 1
     dice = 1 - overlap / (jnp.sum(brain) + jnp.sum(truth) + 1)
     if loss == "dice":
@@ -47,18 +47,24 @@ def value_and_gradients(
     masks: jax.Array,
     loss: str,
     key: jax.Array | None,
+    precision: str = "float32",
 ) -> tuple[tuple[jax.Array, Values], Values]:
-    """((loss, new running statistics), gradients) in training mode; `key` None: no dropout."""
+    """((loss, new running statistics), gradients) in training mode; `key` None: no dropout.
+
+    The parameters are float32, and so are their gradients, whatever the network computes in.
+    """
 
     def objective(parameters: Values) -> tuple[jax.Array, Values]:
         dropout = key is not None
-        module: Any = program.merge(parameters, statistics, training=True, dropout=dropout)
+        cast = reduced(parameters, precision)
+        module: Any = program.merge(cast, statistics, training=True, dropout=dropout)
         if key is not None:
             seed_dropout(module, key)
         value = segmentation_loss(module(images), masks, loss)
         return value, program.running_values(module, statistics)
 
-    return jax.value_and_grad(objective, has_aux=True)(parameters)
+    with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
+        return jax.value_and_grad(objective, has_aux=True)(parameters)
 
 
 @jax.jit  # inlined by XLA; here it lets weights of one shape share one trace
@@ -88,7 +94,7 @@ class FlaxTrainer(Trainer):
 
     def __init__(self, program: FlaxProgram, options: TrainingOptions) -> None:
         self._program, self._options = program, options
-        zeros = {n: np.zeros(value.shape, np.float32) for n, value in program.parameters.items()}
+        zeros = {n: np.zeros(value.shape, value.dtype) for n, value in program.parameters.items()}
         self._first, self._second = jax.device_put((zeros, zeros), may_alias=False)
         self._updates = 0
         self._losses: list[jax.Array] = []
@@ -109,7 +115,11 @@ class FlaxTrainer(Trainer):
         self._in_epoch = 0
 
     @override
-    def step(self, indices: Array, learning_rate: float) -> None:
+    def place(self, batches: Array) -> list[jax.Array]:
+        return list(jnp.unstack(jax.device_put(batches.astype(np.int32))))
+
+    @override
+    def step(self, indices: Any, learning_rate: float) -> None:
         program = self._program
         self._updates += 1
         # In float64 here: 1 − β^t loses four digits in float32 at the first steps.
@@ -121,8 +131,8 @@ class FlaxTrainer(Trainer):
             self._second,
             self._images,
             self._masks,
-            indices.astype(np.int32),
-            np.array((learning_rate, *corrections), np.float32),
+            indices.astype(np.int32) if isinstance(indices, np.ndarray) else indices,
+            np.array((learning_rate, *corrections), program.dtype),
             self._key,
             np.int32(self._in_epoch),
         )
@@ -147,10 +157,11 @@ class FlaxTrainer(Trainer):
             self._program,
             parameters,
             statistics,
-            images[indices],
+            images[indices].astype(self._program.dtype),
             masks[indices],
             self._options.loss,
             drawn,
+            self._options.precision,
         )
         for name, gradient in gradients.items():
             parameters[name], first[name], second[name] = _adam(
@@ -165,9 +176,21 @@ class FlaxTrainer(Trainer):
 
     @override
     def losses(self) -> Array:
-        values = np.array([float(loss) for loss in self._losses], np.float32)
+        values = np.array(jax.device_get(self._losses), self._program.dtype)
         self._losses = []
         return values
+
+    def first_step(self, learning_rate: float) -> dict[str, Array]:
+        """One step on all data: see `Network.exact_step`."""
+        assert self._images is not None
+        self.step(np.arange(len(self._images)), learning_rate)
+        found = {"loss/loss": self.losses()}
+        for name, first in self._first.items():
+            # After one step Adam's first moment is (1 − β₁) · g.
+            found[f"gradient/{name}"] = np.array(first) / (1 - BETA_1)
+        for name, value in (self._program.parameters | self._program.statistics).items():
+            found[f"weight/{name}"] = np.array(value)
+        return found
 
     @override
     def state(self) -> dict[str, Array]:

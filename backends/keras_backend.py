@@ -10,6 +10,8 @@ import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Keras would take its precision from a file below the home folder, and write one there.
+os.environ["KERAS_HOME"] = os.devnull
 
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +39,8 @@ from backends.contract import (
 )
 from backends.errors import require_images, require_masks, require_shape, require_size
 from backends.keras_engine import ENGINE, TENSORFLOW, canonical_path, tf, to_numpy
-from backends.keras_graph import operations, slots
-from backends.plans import PLANS, PREDICT, require
+from backends.keras_graph import operations, require_precision, slots
+from backends.plans import PLANS, PREDICT, Plan, require, require_tf32
 from backends.weights import check_weights
 
 Quantity = Literal["forward", "end_to_end"]
@@ -94,6 +96,7 @@ class KerasNetwork(Network):
         self._device = device
         self._builder = builder
         self._model = self._build()
+        require_precision(self._model, "float32")
         self._slots = tuple(slots(self._model))
         self._specs = tuple(slot.spec for slot in self._slots)
         self._functions: dict[str, Any] = {}
@@ -128,6 +131,16 @@ class KerasNetwork(Network):
         check_weights(weights, self._specs)
         for slot in self._slots:
             slot.variable.assign(slot.from_canonical(weights[slot.spec.name]))
+
+    @override
+    def own_start(self, seed: int) -> dict[str, Array]:
+        keras.utils.set_random_seed(seed)
+        # By place: Keras numbers the names of layers through the whole process.
+        drawn = slots(self._build())
+        return {
+            own.spec.name: slot.to_canonical(to_numpy(slot.variable.value))
+            for own, slot in zip(self._slots, drawn, strict=True)
+        }
 
     @override
     def write_native(self, path: Path) -> None:
@@ -165,9 +178,19 @@ class KerasNetwork(Network):
         return logits
 
     @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        keras_engine.require_tensorflow("train")
+        model = self._copy("float64")
+        trainer = keras_tensorflow_training.TensorFlowTrainer(model, tuple(slots(model)), options)
+        trainer.set_data(images, masks)
+        return trainer.first_step(learning_rate)
+
+    @override
     def prepare(self, images: Array, *, plan: str, quantity: Quantity) -> Inference:
         require_images(images, self.height, self.width)
-        precision = require(plan, PLANS[NAME], self._device).precision
+        precision = _plan_of(plan, self._device).precision
         if plan == PREDICT.key:
             return PredictQuery(self._model, images, quantity)
         function = self._tensorflow_function(plan, quantity, len(images))
@@ -176,7 +199,9 @@ class KerasNetwork(Network):
     def _tensorflow_function(self, plan: str, quantity: Quantity, batch_size: int) -> Any:
         if plan in ("tf-function-bfloat16", "tf-function-float16"):
             # Not kept: the copy holds the weights as they are now.
-            model = self._copy(f"mixed_{plan.rpartition('-')[2]}")
+            precision = plan.rpartition("-")[2]
+            model = self._copy(f"mixed_{precision}")
+            require_precision(model, precision)
             return keras_tensorflow.compiled(model, quantity)
         if plan == "xla":
             return keras_tensorflow.compiled(self._model, quantity, batch_size=batch_size, xla=True)
@@ -236,6 +261,16 @@ class KerasNetwork(Network):
         return found
 
 
+def _plan_of(key: str, device: str) -> Plan:
+    """The plan of that key if this device runs it. Raises `BackendError`, `Unsupported`."""
+    plan = require(key, PLANS[NAME], device)
+    if TENSORFLOW and device == "cuda":
+        gpu, *_ = tf.config.get_visible_devices("GPU")
+        details = tf.config.experimental.get_device_details(gpu)
+        require_tf32(plan, details.get("compute_capability"))
+    return plan
+
+
 class KerasBackend(Backend):
     """Keras on the engine of this process."""
 
@@ -268,7 +303,7 @@ class KerasBackend(Backend):
 
     @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        precision = require(plan, PLANS[NAME], self._device).precision
+        precision = _plan_of(plan, self._device).precision
         if TENSORFLOW:
             tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         dtype = "float32" if precision == "tf32" else precision
@@ -279,7 +314,7 @@ class KerasBackend(Backend):
 
     @override
     def product_seconds(self, size: int, *, plan: str, products: int) -> float:
-        precision = require(plan, PLANS[NAME], self._device).precision
+        precision = _plan_of(plan, self._device).precision
         if TENSORFLOW:
             tf.config.experimental.enable_tensor_float_32_execution(precision == "tf32")
         dtype = "float32" if precision == "tf32" else precision

@@ -40,6 +40,9 @@ def start(runtime: Runtime) -> None:
     engine has computed already with other settings.
     """
     keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
+    keras.config.set_epsilon(1e-7)
+    keras.config.set_dtype_policy("float32")
     {"tensorflow": _start_tensorflow, "jax": _start_jax, "torch": _start_torch}[ENGINE](runtime)
 
 

@@ -5,7 +5,7 @@ Both are read from the layers by their class, so a network file needs to declare
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,12 +20,16 @@ from backends.contract import (
     OperationKind,
     WeightSpec,
 )
-from backends.errors import Unsupported
+from backends.errors import BackendError, Unsupported
 from backends.keras_engine import canonical_path
 
 Size = tuple[int, int, int]
 
 _OWN_NAMES = {"moving_mean": "mean", "moving_variance": "variance"}
+_CANONICAL = (
+    *(layers.Conv2D, layers.Conv2DTranspose, layers.DepthwiseConv2D),
+    *(layers.BatchNormalization, layers.PReLU),
+)
 _SWAPPED = (layers.Conv2DTranspose, layers.DepthwiseConv2D)
 
 # Layers that compute nothing at inference, or move values without computing.
@@ -61,11 +65,14 @@ class Slot:
     swapped: bool  # Keras keeps the last two axes of the canonical layout the other way round
 
     def to_canonical(self, value: Array) -> Array:
-        """A float32 copy in canonical layout of an array in the variable's layout."""
-        array = np.array(value, np.float32)
+        """A copy in canonical layout and dtype of an array in the variable's layout."""
+        return self.arranged(np.array(value, self.spec.dtype))
+
+    def arranged(self, value: Array) -> Array:
+        """The array in canonical layout, of its own dtype."""
         if self.swapped:
-            return np.ascontiguousarray(array.swapaxes(-1, -2))
-        return array.reshape(self.spec.shape)
+            return np.ascontiguousarray(value.swapaxes(-1, -2))
+        return value.reshape(self.spec.shape)
 
     def from_canonical(self, value: Array) -> Array:
         """An array in the variable's layout from one in canonical layout."""
@@ -73,8 +80,16 @@ class Slot:
 
 
 def slots(model: keras.Model) -> Iterator[Slot]:
-    """All weights of a network, in an order in which its layers can run."""
-    for layer in model.layers:
+    """All weights of a network, in an order in which its layers can run.
+
+    In canonical form if all layers with weights have one, else all native: in Keras' own shapes and
+    dtypes, named by place, class and own name, since Keras numbers its names through the process.
+    """
+    owners = [layer for layer in model.layers if layer.weights]
+    if not all(isinstance(layer, _CANONICAL) for layer in owners):
+        yield from _native(owners)
+        return
+    for layer in owners:
         for variable in layer.weights:
             shape = tuple(variable.shape)
             swapped = isinstance(layer, _SWAPPED) and variable.name == "kernel"
@@ -89,6 +104,29 @@ def slots(model: keras.Model) -> Iterator[Slot]:
                 trainable=variable.trainable,
             )
             yield Slot(spec, variable, swapped)
+
+
+def _native(owners: Sequence[Any]) -> Iterator[Slot]:
+    for place, layer in enumerate(owners):
+        for number, variable in enumerate(layer.weights):
+            spec = WeightSpec(
+                name=f"{place}.{type(layer).__name__}.{number}.{variable.name}",
+                shape=tuple(variable.shape),
+                trainable=variable.trainable,
+                native=True,
+                dtype=str(variable.dtype),
+            )
+            yield Slot(spec, variable, swapped=False)
+
+
+def require_precision(model: keras.Model, precision: str) -> None:
+    """Raise `BackendError` naming the first layer with weights that computes in another dtype."""
+    for layer in model.layers:
+        if layer.weights and layer.compute_dtype != precision:
+            raise BackendError(
+                f"layer {layer.name!r} computes in {layer.compute_dtype}, the plan in {precision}: "
+                "give layers no dtype of their own."
+            )
 
 
 def operations(model: keras.Model) -> Iterator[Operation]:

@@ -34,8 +34,12 @@ class TensorFlowTrainer(Trainer):
         self._slots = [slot for slot in slots if slot.spec.trainable]
         self._options = options
         self._step = 0
-        self._m = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
-        self._v = [tf.Variable(tf.zeros(slot.variable.shape)) for slot in self._slots]
+        self._all_slots = slots
+        dtype = self._dtype = tf.as_dtype(model.compute_dtype)
+        self._m, self._v = (
+            [tf.Variable(tf.zeros(slot.variable.shape, dtype)) for slot in self._slots]
+            for _ in range(2)
+        )
         self._losses: list[Tensor] = []
         height, width = model.input.shape[1:3]
         data = tf.TensorSpec((None, height, width), tf.float32)
@@ -45,8 +49,8 @@ class TensorFlowTrainer(Trainer):
                 tf.TensorSpec((None, height, width, 1), tf.float32),
                 data,
                 tf.TensorSpec((options.batch_size,), tf.int64),
-                tf.TensorSpec((), tf.float32),
-                tf.TensorSpec((), tf.float32),
+                tf.TensorSpec((), dtype),
+                tf.TensorSpec((), dtype),
             ],
             autograph=False,
         )
@@ -68,15 +72,19 @@ class TensorFlowTrainer(Trainer):
             layer.seed_generator.state.assign(np.array([words[0] >> 1, 0]))
 
     @override
-    def step(self, indices: Array, learning_rate: float) -> None:
+    def place(self, batches: Array) -> list[Tensor]:
+        return tf.unstack(tf.constant(batches))
+
+    @override
+    def step(self, indices: Any, learning_rate: float) -> None:
         self._step += 1
         # The bias corrections, in double precision.
         unbias = sqrt(1 - BETA2**self._step)
         rate = learning_rate * unbias / (1 - BETA1**self._step)
         epsilon = self._options.adam_epsilon * unbias
-        loss = self._function(
-            self._images, self._masks, indices, np.float32(rate), np.float32(epsilon)
-        )
+        scales = (tf.constant(value, self._dtype) for value in (rate, epsilon))
+        with _tf32(enabled=self._options.precision == "tf32"):
+            loss = self._function(self._images, self._masks, indices, *scales)
         self._losses.append(loss)
 
     def _update(
@@ -87,16 +95,17 @@ class TensorFlowTrainer(Trainer):
         rate: Tensor,
         epsilon: Tensor,
     ) -> Tensor:
-        value, found = loss_and_gradients(
-            self._model,
-            self._slots,
-            tf.gather(images, indices),
-            tf.gather(masks, indices),
-            self._options.loss,
-            dropout=self._options.dropout,
-        )
+        with _computing_in(self._model, self._options.precision):
+            value, found = loss_and_gradients(
+                self._model,
+                self._slots,
+                tf.cast(tf.gather(images, indices), self._dtype),
+                tf.cast(tf.gather(masks, indices), self._dtype),
+                self._options.loss,
+                dropout=self._options.dropout,
+            )
         # Made once here: as Python numbers they would become constants of each weight.
-        zero, beta1, beta2 = tf.constant(0.0), tf.constant(BETA1), tf.constant(BETA2)
+        zero, beta1, beta2 = (tf.constant(value, self._dtype) for value in (0.0, BETA1, BETA2))
         for slot, m, v, gradient in zip(self._slots, self._m, self._v, found, strict=True):
             # The kernel computes rate · m / (√v + ε). With `rate` and ε both multiplied by
             # √(1 - β2^t), and `rate` divided by 1 - β1^t, that is m̂ / (√v̂ + ε) exactly; the
@@ -120,6 +129,17 @@ class TensorFlowTrainer(Trainer):
         values = tf.stack(self._losses).numpy() if self._losses else np.zeros(0, np.float32)
         self._losses = []
         return values
+
+    def first_step(self, learning_rate: float) -> dict[str, Array]:
+        """One step on all data: see `Network.exact_step`."""
+        self.step(np.arange(len(self._images), dtype=np.int64), learning_rate)
+        found = {"loss/loss": self.losses()}
+        for slot, m in zip(self._slots, self._m, strict=True):
+            # After one step Adam's first moment is (1 − β₁) · g.
+            found[f"gradient/{slot.spec.name}"] = slot.arranged(m.numpy() / (1 - BETA1))
+        for slot in self._all_slots:
+            found[f"weight/{slot.spec.name}"] = slot.arranged(slot.variable.numpy())
+        return found
 
     @override
     def state(self) -> dict[str, Array]:
@@ -153,7 +173,10 @@ def loss_and_gradients(
     """
     with tf.GradientTape() as tape, _dropout_as(model, enabled=dropout):
         value = _loss(model(images, training=True), masks, loss)
-    return value, tape.gradient(value, [slot.variable.value for slot in slots])
+    variables = [slot.variable.value for slot in slots]
+    # A weight that takes no part has a gradient of zero, as in the other frameworks.
+    zero = tf.UnconnectedGradients.ZERO
+    return value, tape.gradient(value, variables, unconnected_gradients=zero)
 
 
 def gradients(
@@ -170,6 +193,7 @@ def gradients(
 
 
 def _loss(logits: Tensor, masks: Tensor, loss: str) -> Tensor:
+    logits = tf.cast(logits, masks.dtype)
     # The softmax of the brain class is the sigmoid of its margin over the others.
     margin = logits[..., 1] - _all_but_brain(logits)
     brain = tf.sigmoid(margin)
@@ -220,13 +244,33 @@ def _dropouts(model: Any) -> list[keras.layers.Dropout]:
 
 
 @contextmanager
+def _tf32(*, enabled: bool) -> Iterator[None]:
+    """Products in TF32 while a step runs, if that is asked for; strict elsewhere."""
+    if enabled:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    try:
+        yield
+    finally:
+        if enabled:
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+@contextmanager
+def _computing_in(model: Any, precision: str) -> Iterator[None]:
+    """While the step is traced: layers cast what they take, weights stay float32."""
+    layers = model.layers if precision == "bfloat16" else []
+    with _attribute_as(layers, "dtype_policy", "mixed_bfloat16"):
+        yield
+
+
+@contextmanager
 def _dropout_as(model: Any, *, enabled: bool) -> Iterator[None]:
     with _attribute_as([] if enabled else _dropouts(model), "rate", 0):
         yield
 
 
 @contextmanager
-def _attribute_as(layers: Sequence[Any], name: str, value: float) -> Iterator[None]:
+def _attribute_as(layers: Sequence[Any], name: str, value: float | str) -> Iterator[None]:
     before = [getattr(layer, name) for layer in layers]
     for layer in layers:
         setattr(layer, name, value)

@@ -63,7 +63,7 @@ def _export(module: nn.Module, height: int, width: int) -> bytes:
     plain = copy.deepcopy(module).cpu().eval()
     # Two images, not one: the exporter takes a size of one for a constant.
     example = torch.zeros((2, 1, height, width))
-    with _quiet(), torch.no_grad():
+    with quiet(), torch.no_grad():
         # The exporter reads the older switch and insists that it says the same as the newer.
         torch.backends.cudnn.allow_tf32 = False
         program = torch.onnx.export(
@@ -81,8 +81,8 @@ def _export(module: nn.Module, height: int, width: int) -> bytes:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on packages and functions of its own."""
+def quiet() -> Iterator[None]:
+    """Without remarks of exporter and quantiser on packages and functions of their own."""
     disabled = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

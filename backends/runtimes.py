@@ -1,7 +1,7 @@
 """Deployment runtimes: an ONNX file in, no training framework.
 
-Images are (n, 1, height, width) float32, logits (n, classes, height, width) float32. On a CPU both
-are NumPy arrays; TensorRT reads and writes the memory of a GPU, given by address.
+Images are (n, 1, height, width) float32, logits (n, classes, height, width) float32, both NumPy
+arrays of the host. For TensorRT see `backends.tensorrt`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,9 @@ from backends.plans import RUNTIMES
 os.environ["ORT_DISABLE_TELEMETRY"] = "1"
 sys.modules["openvino_telemetry"] = None  # pyright: ignore[reportArgumentType]
 
+# By the CUDA that they are built for; the wheel of that name alone depends on one of them.
+TENSORRT_PACKAGES = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+
 Run = Callable[[Array], Array]
 
 
@@ -31,12 +34,13 @@ def open_model(plan: str, model: bytes, shape: tuple[int, ...], threads: int) ->
 
     Raises `Unsupported` if the runtime is not installed or the processor lacks the precision.
     """
-    if plan == "onnxruntime":
+    if plan.startswith("onnxruntime"):
         return _onnx_runtime(model, threads)
     return _openvino(model, shape, threads, bfloat16=plan == "openvino-bfloat16")
 
 
-def _missing(title: str) -> Unsupported:
+def missing(title: str) -> Unsupported:
+    """The sentence for a runtime that is not installed."""
     return Unsupported(f"{title} is not installed: pip install 'fetalbench[deploy]' brings it.")
 
 
@@ -44,7 +48,7 @@ def _onnx_runtime(model: bytes, threads: int) -> Run:
     try:
         import onnxruntime
     except ImportError:
-        raise _missing("ONNX Runtime") from None
+        raise missing("ONNX Runtime") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -61,35 +65,11 @@ def _onnx_runtime(model: bytes, threads: int) -> Run:
     return run
 
 
-def open_tensorrt(
-    model: bytes, images: int, logits: int, shape: tuple[int, ...], classes: int
-) -> Callable[[], None]:
-    """A run of TensorRT from images to logits, both float32 at these addresses on the GPU.
-
-    `shape` is that of the images. Raises `Unsupported` if ONNX Runtime lacks TensorRT.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise _missing("ONNX Runtime") from None
-    provider = "TensorrtExecutionProvider"
-    if provider not in onnxruntime.get_available_providers():
-        raise Unsupported(
-            "ONNX Runtime has no TensorRT here: pip install onnxruntime-gpu and tensorrt bring it."
-        )
-    session = onnxruntime.InferenceSession(model, providers=[provider, "CUDAExecutionProvider"])
-    binding = session.io_binding()
-    outputs = (shape[0], classes, *shape[2:])
-    binding.bind_input(session.get_inputs()[0].name, "cuda", 0, "float32", shape, images)
-    binding.bind_output(session.get_outputs()[0].name, "cuda", 0, "float32", outputs, logits)
-    return lambda: session.run_with_iobinding(binding)
-
-
 def _openvino(model: bytes, shape: tuple[int, ...], threads: int, *, bfloat16: bool) -> Run:
     try:
         import openvino
     except ImportError:
-        raise _missing("OpenVINO") from None
+        raise missing("OpenVINO") from None
     core = openvino.Core()
     if bfloat16 and "BF16" not in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         raise Unsupported(
@@ -135,7 +115,8 @@ def run_file(path: Path, images: Array, threads: int = 0) -> dict[str, Array]:
 def versions() -> dict[str, str]:
     """Versions of the runtimes that are installed."""
     found = {}
-    for package in ("onnx", "onnxruntime", "openvino"):
+    packages = ("onnx", "onnxruntime", "onnxruntime-gpu", "openvino", *TENSORRT_PACKAGES)
+    for package in packages:
         try:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:

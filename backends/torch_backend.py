@@ -13,10 +13,11 @@ from typing_extensions import override
 
 from backends import runtimes
 from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
-from backends.errors import require_device, require_size
-from backends.plans import PLANS, require
+from backends.errors import Unsupported, require_device, require_size
+from backends.plans import PLANS
+from backends.torch_module import set_float32_precision
 from backends.torch_network import TorchNetwork
-from backends.torch_plans import matrix_product, set_float32_precision
+from backends.torch_plans import matrix_product, require_plan
 
 
 class TorchBackend(Backend):
@@ -82,14 +83,14 @@ class TorchBackend(Backend):
 
     @override
     def multiply(self, left: Array, right: Array, *, plan: str, repeats: int = 1) -> Array:
-        precision = require(plan, PLANS["torch"], self._device.type).precision
+        precision = self._product_precision(plan)
         with torch.inference_mode():
             first, second = (torch.tensor(side, device=self._device) for side in (left, right))
             return matrix_product(first, second, precision, repeats).cpu().numpy()
 
     @override
     def product_seconds(self, size: int, *, plan: str, products: int) -> float:
-        precision = require(plan, PLANS["torch"], self._device.type).precision
+        precision = self._product_precision(plan)
         with torch.inference_mode():
             dtype = getattr(torch, "float32" if precision == "tf32" else precision)
             # Of this spread a product keeps the size of the values.
@@ -99,6 +100,14 @@ class TorchBackend(Backend):
             )
             matrix_product(left, right, precision, 1)
             return self._seconds(lambda: matrix_product(left, right, precision, products))
+
+    def _product_precision(self, plan: str) -> str:
+        precision = require_plan(plan, self._device).precision
+        if precision == "int8":
+            raise Unsupported(
+                f"PyTorch offers no product of 8-bit integers to probe {plan!r} with."
+            )
+        return precision
 
     def _seconds(self, work: Callable[[], Any]) -> float:
         if self._device.type != "cuda":

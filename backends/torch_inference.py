@@ -24,13 +24,15 @@ class TorchInference(Inference):
         images: Array,
         plan: str,
         quantity: Literal["forward", "end_to_end"],
+        calibration: Array | None = None,
     ) -> None:
         self._module = module
         self._host = writable(images)
         # A tensor of our own: what the caller does to the array later must not reach it.
         self._input = module.to_device(images).clone()
-        self._forward = forward_of(module.net, self._input, plan)
-        self._query = self._forward_query if quantity == "forward" else self._end_to_end_query
+        self._forward = forward_of(module.net, self._input, plan, calibration)
+        # Not a bound method, which would keep the query alive until the next garbage collection.
+        self._to_masks = quantity == "end_to_end"
 
     @override
     def set_images(self, images: Array) -> None:
@@ -44,7 +46,7 @@ class TorchInference(Inference):
     @torch.inference_mode()
     def launch(self) -> Any:
         self._module.enter("eval")
-        return self._query()
+        return self._end_to_end_query() if self._to_masks else self._forward_query()
 
     def _forward_query(self) -> Tensor:
         return self._forward(self._input)

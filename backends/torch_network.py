@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -10,11 +12,13 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _NormBase
 from typing_extensions import override
 
 from backends import torch_native, torch_trace
 from backends.contract import (
     Array,
+    Inference,
     Network,
     Operation,
     TrainingOptions,
@@ -24,14 +28,17 @@ from backends.contract import (
 from backends.errors import require_images
 from backends.onnx_export import onnx_bytes
 from backends.runtimes import run_file
-from backends.torch_inference import TorchInference
-from backends.torch_layers import BatchNorm
-from backends.torch_module import TorchModule
-from backends.torch_training import TorchTrainer, gradients
+from backends.torch_graphs import CudaRecorder, GraphInference
+from backends.torch_inference import TorchInference, masks_of
+from backends.torch_module import TorchModule, require_logits, seeded
+from backends.torch_plans import in_precision, require_plan
+from backends.torch_training import TorchTrainer, gradients, unseen_leaves
+from backends.torch_weights import canonical_weights
 from backends.weights import check_weights
 
 # Evaluation runs in slices of this many images, so that its memory does not grow with the data.
 EVALUATION_BATCH = 8
+GRAPHS = "cuda-graphs-"
 
 
 class TorchNetwork(Network):
@@ -48,6 +55,7 @@ class TorchNetwork(Network):
     ) -> None:
         self.classes, self.height, self.width = classes, height, width
         self._build = build
+        self._calibration: Array | None = None
         self.module = TorchModule(build, device, height, width)
 
     @override
@@ -63,6 +71,15 @@ class TorchNetwork(Network):
         check_weights(weights, self.weight_specs())
         for weight in self.module.canonical:
             weight.copy_into(weight.tensor, weights[weight.spec.name])
+
+    @override
+    def own_start(self, seed: int) -> dict[str, Array]:
+        with seeded(seed):
+            return {w.spec.name: w.to_canonical(w.tensor) for w in canonical_weights(self._build())}
+
+    @override
+    def unseen_weights(self) -> list[str]:
+        return unseen_leaves(self.module)
 
     @override
     def write_native(self, path: Path) -> None:
@@ -89,20 +106,50 @@ class TorchNetwork(Network):
 
         return logits
 
+    @override
+    def exact_step(
+        self, images: Array, masks: Array, options: TrainingOptions, learning_rate: float
+    ) -> dict[str, Array]:
+        module = TorchModule(
+            lambda: deepcopy(self.module.net).double(), self.module.device, self.height, self.width
+        )
+        trainer = TorchTrainer(module, options)
+        trainer.set_data(images, masks)
+        return trainer.first_step(learning_rate)
+
     def _logits(self, module: nn.Module, images: Array, dtype: torch.dtype) -> Array:
         parts = []
         with torch.inference_mode():
             for start in range(0, len(images), EVALUATION_BATCH):
                 batch = self.module.to_device(images[start : start + EVALUATION_BATCH])
-                parts.append(module(batch.to(dtype)).permute(0, 2, 3, 1).cpu().numpy())
+                logits = require_logits(module(batch.to(dtype)), dtype)
+                parts.append(logits.permute(0, 2, 3, 1).cpu().numpy())
         return np.concatenate(parts)
 
     @override
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
-    ) -> TorchInference:
+    ) -> Inference:
         require_images(images, self.height, self.width)
-        return TorchInference(self.module, images, plan, quantity)
+        if plan.startswith(GRAPHS):
+            precision = require_plan(plan, self.module.device).precision
+            network = in_precision(self.module.net, precision)
+            return GraphInference(self.module, network, masks_of, images, quantity, CudaRecorder())
+        return TorchInference(self.module, images, plan, quantity, self._calibration)
+
+    @override
+    def calibrate(self, images: Array) -> None:
+        require_images(images, self.height, self.width)
+        self._calibration = images.copy()
+
+    @override
+    def release(self) -> None:
+        if "torch._dynamo" in sys.modules:
+            # The compiler keeps each graph that it has made, with the weights frozen into it.
+            torch.compiler.reset()
+        gc.collect()
+        if self.module.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @override
     def export(self, path: Path, metadata: Mapping[str, str]) -> None:
@@ -121,7 +168,11 @@ class TorchNetwork(Network):
     @torch.no_grad()
     def recalibrate(self, images: Array, batch_size: int) -> None:
         require_images(images, self.height, self.width)
-        norms = [layer for layer in self.module.net.modules() if isinstance(layer, BatchNorm)]
+        norms = [
+            layer
+            for layer in self.module.net.modules()
+            if isinstance(layer, _NormBase) and layer.running_mean is not None
+        ]
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]

@@ -5,14 +5,20 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from backends import runtimes
+from backends.contract import Array
 from backends.onnx_export import onnx_bytes
-from backends.plans import PLANS, RUNTIMES, require
+from backends.plans import PLANS, RUNTIMES, Plan, require, require_tf32
+from backends.quantisation import quantised
+from backends.tensorrt_engine import Addresses, open_tensorrt
+from backends.torch_module import require_logits, set_float32_precision
 
 
 class Forward:
@@ -28,30 +34,53 @@ class Forward:
         return self._function(images)
 
 
-def forward_of(module: nn.Module, images: Tensor, plan: str) -> Forward:
+def forward_of(
+    module: nn.Module, images: Tensor, plan: str, calibration: Array | None = None
+) -> Forward:
     """The forward pass of `module` under a plan, for images like `images` on their device.
 
+    `calibration` are (n, h, w, 1) images for plans in int8; without them `images` serve.
     Raises `BackendError` for an unknown plan, `Unsupported` for one of another device.
     """
-    require(plan, PLANS["torch"], images.device.type)
+    precision = require_plan(plan, images.device).precision
     match plan:
         case "compile":
             return _Compiled(module)
-        case "cuda-graphs":
-            return _CudaGraph(module, images)
         case "eager-channels-first":
             return Forward(_channels_first(module))
-        case "eager-tf32":
-            return Forward(_tf32(module))
-        case "eager-bfloat16":
-            return Forward(_low_precision(module, torch.bfloat16))
-        case "eager-float16":
-            return Forward(_low_precision(module, torch.float16))
-        case "tensorrt":
-            return Forward(_tensorrt(module, images))
-    if plan in {entry.key for entry in RUNTIMES}:
-        return Forward(_deployed(module, images, plan))
+        case "eager-tf32" | "eager-bfloat16" | "eager-float16":
+            return Forward(in_precision(module, precision))
+    if plan in ("tensorrt", "tensorrt-int8", *(entry.key for entry in RUNTIMES)):
+        height, width = images.shape[2:]
+        model = onnx_bytes(module, height, width)
+        if precision == "int8":
+            model = quantised(
+                model,
+                _channels_first_array(images, calibration),
+                symmetric=plan.startswith("tensorrt"),
+            )
+        if plan.startswith("tensorrt"):
+            return Forward(_tensorrt(module, model, images))
+        return Forward(_deployed(model, images, plan))
     return Forward(module)
+
+
+def require_plan(key: str, device: torch.device) -> Plan:
+    """The plan of that key if this device runs it. Raises `BackendError`, `Unsupported`."""
+    plan = require(key, PLANS["torch"], device.type)
+    if device.type == "cuda":
+        require_tf32(plan, torch.cuda.get_device_capability(device))
+    return plan
+
+
+def in_precision(module: nn.Module, precision: str) -> Callable[[Tensor], Tensor]:
+    """The network in eager mode, from float32 images to float32 logits, in that precision."""
+    match precision:
+        case "tf32":
+            return _tf32(module)
+        case "bfloat16" | "float16":
+            return _low_precision(module, getattr(torch, precision))
+    return module
 
 
 def matrix_product(left: Tensor, right: Tensor, precision: str, repeats: int) -> Tensor:
@@ -77,10 +106,12 @@ def _low_precision(module: nn.Module, dtype: torch.dtype) -> Callable[[Tensor], 
     reduced = copy.deepcopy(module)
     for layer in reduced.modules():
         # Batch normalisation keeps float32 statistics: PyTorch mixes the two by itself.
-        if not isinstance(layer, nn.BatchNorm2d):
-            for parameter in layer.parameters(recurse=False):
-                parameter.data = parameter.data.to(dtype)
-    return lambda images: reduced(images.to(dtype)).float()
+        if isinstance(layer, _BatchNorm):
+            continue
+        for tensor in (*layer.parameters(recurse=False), *layer.buffers(recurse=False)):
+            if tensor.is_floating_point():
+                tensor.data = tensor.data.to(dtype)
+    return lambda images: require_logits(reduced(images.to(dtype)), dtype).float()
 
 
 def _tf32(module: nn.Module) -> Callable[[Tensor], Tensor]:
@@ -94,29 +125,28 @@ def _tf32(module: nn.Module) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def set_float32_precision(precision: Literal["ieee", "tf32"]) -> None:
-    """How a GPU multiplies float32 from now on: strictly (`ieee`) or rounded to TF32."""
-    torch.backends.cudnn.conv.fp32_precision = precision  # pyright: ignore[reportAttributeAccessIssue]
-    torch.backends.cuda.matmul.fp32_precision = precision
+def _channels_first_array(images: Tensor, calibration: Array | None) -> Array:
+    """Calibration images (n, 1, h, w) on the host; without any, those of the query."""
+    if calibration is None:
+        return images.contiguous().cpu().numpy()
+    return np.ascontiguousarray(calibration.transpose(0, 3, 1, 2))
 
 
-def _deployed(module: nn.Module, images: Tensor, plan: str) -> Callable[[Tensor], Tensor]:
-    """The network exported and run by another runtime, which shares the tensors' memory."""
-    height, width = images.shape[2:]
-    model = onnx_bytes(module, height, width)
+def _deployed(model: bytes, images: Tensor, plan: str) -> Callable[[Tensor], Tensor]:
+    """The exported network run by another runtime, which shares the tensors' memory."""
     run = runtimes.open_model(plan, model, tuple(images.shape), torch.get_num_threads())
     return lambda images: torch.from_numpy(run(images.numpy()))
 
 
-def _tensorrt(module: nn.Module, images: Tensor) -> Callable[[Tensor], Tensor]:
+def _tensorrt(module: nn.Module, model: bytes, images: Tensor) -> Callable[[Tensor], Tensor]:
     source = images.contiguous()
     with torch.inference_mode():
         logits = torch.empty_like(module(source), memory_format=torch.contiguous_format)
     shape = tuple(source.shape)
-    model = onnx_bytes(module, images.shape[2], images.shape[3])
-    run = runtimes.open_tensorrt(
-        model, source.data_ptr(), logits.data_ptr(), shape, logits.shape[1]
+    where = Addresses(
+        images=source.data_ptr(), logits=logits.data_ptr(), shape=shape, classes=logits.shape[1]
     )
+    run = open_tensorrt(model, where, torch.cuda.get_device_name(source.device))
 
     def forward(images: Tensor) -> Tensor:
         if images.data_ptr() != source.data_ptr():
@@ -146,27 +176,3 @@ class _Compiled(Forward):
             return compile_fx(graph, inputs, config_patches={"freezing": True})
 
         super().__init__(torch.compile(module, fullgraph=True, dynamic=False, backend=backend))
-
-
-class _CudaGraph(Forward):
-    """The kernels of one forward pass, recorded once and replayed with a single launch."""
-
-    def __init__(self, module: nn.Module, images: Tensor) -> None:
-        self._input = images
-        with torch.inference_mode():
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    module(self._input)
-            torch.cuda.current_stream().wait_stream(side)
-            self._graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(self._graph):
-                self._output = module(self._input)
-        super().__init__(self._replay)
-
-    def _replay(self, images: Tensor) -> Tensor:
-        if images is not self._input:
-            self._input.copy_(images)
-        self._graph.replay()
-        return self._output

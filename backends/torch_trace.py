@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from math import prod
 from typing import Any
 
 import torch
@@ -28,6 +29,21 @@ _KINDS: dict[Any, OperationKind] = {
     _aten.max_pool2d_with_indices: "max_pool",
     _aten.avg_pool2d: "average_pool",
     _aten.mean: "global_mean",
+    _aten.sum: "reduce",
+    _aten.amax: "reduce",
+    _aten.amin: "reduce",
+    _aten.max: "reduce",
+    _aten.var: "reduce",
+    _aten.var_mean: "reduce",
+    _aten._adaptive_avg_pool2d: "reduce",
+    _aten.adaptive_max_pool2d: "reduce",
+    _aten._softmax: "softmax",
+    _aten._safe_softmax: "softmax",
+    _aten._log_softmax: "softmax",
+    _aten.native_layer_norm: "normalise",
+    _aten.native_group_norm: "normalise",
+    _aten.upsample_bicubic2d: "resize",
+    _aten._upsample_bilinear2d_aa: "resize",
     _aten.max_unpool2d: "max_unpool",
     _aten._prelu_kernel: "prelu",
     _aten.relu: "relu",
@@ -61,15 +77,49 @@ _FREE = frozenset(
         _aten.constant_pad_nd,
         _aten.empty,
         _aten.empty_like,
+        _aten.roll,
+        _aten.repeat,
+        _aten.index_select,
+        _aten.gather,
+        _aten.embedding,
+        _aten.index,
+        _aten.unbind,
+        _aten.stack,
+        _aten.arange,
+        _aten.zeros,
+        _aten.ones,
+        _aten.full,
+        _aten.scalar_tensor,
+        _aten._to_copy,
+        _aten.lift_fresh,
+        _aten.native_dropout,
+        _aten.pixel_shuffle,
+        _aten.reflection_pad2d,
+        _aten.replication_pad2d,
+        _aten.im2col,
     }
 )
+# Where the two factors of a product of matrices stand among the arguments.
+_PRODUCTS = {
+    _aten.mm: (0, 1),
+    _aten.bmm: (0, 1),
+    _aten.mv: (0, 1),
+    _aten.dot: (0, 1),
+    _aten.addmm: (1, 2),
+    _aten.baddbmm: (1, 2),
+}
 
 Size = tuple[int, int, int]
 
 
 def _size(tensor: Tensor) -> Size:
-    _, channels, height, width = tensor.shape
-    return height, width, channels
+    """(height, width, channels), or what stands for it: (rest, last but one, last)."""
+    shape = tuple(tensor.shape)
+    if len(shape) == 4:
+        _, channels, height, width = shape
+        return height, width, channels
+    shape = (1, 1, 1, *shape)
+    return prod(shape[:-2]), shape[-2], shape[-1]
 
 
 def _pair(values: list[int]) -> tuple[int, int]:
@@ -94,12 +144,25 @@ class _Recorder(TorchDispatchMode):
             self.operations.append(_convolution(name, args, output))
         elif packet in _KINDS:
             self.operations.append(_operation(name, _KINDS[packet], args, output))
-        elif packet not in _FREE:
-            raise Unsupported(
-                f"layer {name!r} computes {packet}, which has no count: add it to "
-                "backends/torch_trace.py."
-            )
+        elif packet in _PRODUCTS:
+            first, second = (args[place] for place in _PRODUCTS[packet])
+            biased = packet in (_aten.addmm, _aten.baddbmm)
+            self.operations.append(_product(name, first, second, biased))
+        elif "scaled_dot_product" in packet.__name__:
+            self.operations += _attention(name, *args[:3])
+        elif packet in _FREE or func.is_view:
+            return output
+        elif torch.Tag.pointwise in func.tags:
+            result = output if isinstance(output, Tensor) else args[0]
+            self._plain(name, "elementwise", result)
+        else:
+            result = next((one for one in args if isinstance(one, Tensor)), torch.empty(0))
+            self._plain(str(packet), "unknown", result)
         return output
+
+    def _plain(self, name: str, kind: OperationKind, tensor: Tensor) -> None:
+        size = _size(tensor)
+        self.operations.append(Operation(name=name, kind=kind, input_size=size, output_size=size))
 
 
 def _convolution(name: str, args: tuple[Any, ...], output: Tensor) -> Operation:
@@ -115,6 +178,33 @@ def _convolution(name: str, args: tuple[Any, ...], output: Tensor) -> Operation:
         groups=groups,
         bias=bias is not None,
     )
+
+
+def _product(name: str, first: Tensor, second: Tensor, biased: bool) -> Operation:
+    inner = first.shape[-1]
+    rows = prod(first.shape[:-1])
+    columns = second.shape[-1] if second.ndim > 1 else 1
+    batch = first.shape[0] if first.ndim == 3 else 1
+    return Operation(
+        name=name,
+        kind="matmul",
+        input_size=(batch, rows // batch, inner),
+        output_size=(batch, rows // batch, columns),
+        bias=biased,
+    )
+
+
+def _attention(name: str, query: Tensor, key: Tensor, value: Tensor) -> list[Operation]:
+    """softmax(q·kᵀ)·v as the two products and the softmax that it is, however it is fused."""
+    batch, (length, width) = prod(query.shape[:-2]), query.shape[-2:]
+    seen, out = key.shape[-2], value.shape[-1]
+    scores = (batch, length, seen)
+    sizes: tuple[tuple[OperationKind, Size, Size], ...] = (
+        ("matmul", (batch, length, width), scores),
+        ("softmax", scores, scores),
+        ("matmul", scores, (batch, length, out)),
+    )
+    return [Operation(name=name, kind=k, input_size=i, output_size=o) for k, i, o in sizes]
 
 
 def _operation(
@@ -134,14 +224,18 @@ def _operation(
 def operations(build: Callable[[], nn.Module], height: int, width: int) -> tuple[Operation, ...]:
     """The operations of one inference on one image, by running it without data.
 
-    Raises `Unsupported` if the network computes something that has no count.
+    What has no count is among them, `unknown`. Raises `Unsupported` for a network that computes
+    with the values of its input, which do not exist here.
     """
     with torch.device("meta"), torch.no_grad():
         module = build().eval()
         image = torch.empty(1, height, width, 1).permute(0, 3, 1, 2)
         recorder = _Recorder()
-        with _hooks(module, *_tracking(recorder)), recorder:
-            module(image)
+        try:
+            with _hooks(module, *_tracking(recorder)), recorder:
+                module(image)
+        except NotImplementedError as error:
+            raise Unsupported(f"the network does not run without data: {error}.") from None
     return tuple(recorder.operations)
 
 
@@ -176,8 +270,9 @@ def activations(module: nn.Module, image: Tensor) -> dict[str, Array]:
     """Outputs of the layers that own weights, in order of execution, NHWC float32 on the host."""
     found: dict[str, Array] = {}
 
-    def keep(name: str, layer: nn.Module, _args: object, output: Tensor) -> None:
-        if any(True for _ in layer.parameters(recurse=False)):
+    def keep(name: str, layer: nn.Module, _args: object, output: object) -> None:
+        owns = any(True for _ in layer.parameters(recurse=False))
+        if owns and isinstance(output, Tensor) and output.ndim == 4:
             # A copy at once: the activation behind it may write in place.
             found[name] = output.detach().permute(0, 2, 3, 1).float().cpu().numpy().copy()
 

@@ -8,6 +8,11 @@
 transposed convolution (kh, kw, in, out), where output[y·s + i] += input[y] · kernel[i] (the
 gradient of a convolution, not mirrored); everything else (channels,).
 
+**Native weights.** A network with a layer of any other kind (group or layer normalisation,
+attention, a raw parameter) has no canonical form: all its weights keep the names, layouts and
+dtypes that its framework gives them, and only that framework loads them. It starts as its own
+constructor draws from the seed.
+
 Files are safetensors: data only, checked before anything is loaded (`reliability`, point 6).
 """
 
@@ -25,7 +30,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load, save
 
-from backends.contract import Array, Weights, WeightSpec
+from backends.contract import Array, Network, Weights, WeightSpec
 from backends.errors import WeightsError
 
 
@@ -60,6 +65,14 @@ def initial_values(
     return {spec.name: initial_value(spec, seed, he_normal) for spec in specs}
 
 
+def starting_values(network: Network, seed: int, he_normal: Sequence[str] = ()) -> dict[str, Array]:
+    """What a training of `network` starts from: drawn here, or by its own constructor if native."""
+    specs = network.weight_specs()
+    if any(spec.native for spec in specs):
+        return network.own_start(seed)
+    return initial_values(specs, seed, he_normal)
+
+
 def _truncated_normal(random: np.random.Generator, shape: tuple[int, ...]) -> Array:
     values = random.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
@@ -81,8 +94,10 @@ def check_weights(weights: Weights, specs: Sequence[WeightSpec], source: str = "
                 f"{source}: weight {name!r} has shape {tuple(value.shape)}, "
                 f"expected {expected[name].shape}."
             )
-        if value.dtype != np.float32:
-            raise WeightsError(f"{source}: weight {name!r} is {value.dtype}, expected float32.")
+        if value.dtype != expected[name].dtype:
+            raise WeightsError(
+                f"{source}: weight {name!r} is {value.dtype}, expected {expected[name].dtype}."
+            )
         if not np.isfinite(value).all():
             raise WeightsError(f"{source}: weight {name!r} holds NaN or infinity; train again.")
 
@@ -106,14 +121,15 @@ def require_suffix(path: Path, framework: str, *suffixes: str) -> None:
 
 def to_bytes(weights: Weights) -> bytes:
     """Weights as the bytes of a safetensors file; the same weights give the same bytes."""
-    return save({name: np.ascontiguousarray(weights[name]) for name in sorted(weights)})
+    # Not `ascontiguousarray`, which makes one value of a scalar an array of one.
+    return save({name: np.asarray(weights[name], order="C") for name in sorted(weights)})
 
 
 def digest(weights: Weights) -> str:
     """sha256 over names, shapes and values: tells two sets of weights apart."""
     total = hashlib.sha256()
     for name in sorted(weights):
-        value = np.ascontiguousarray(weights[name])
+        value = np.asarray(weights[name], order="C")
         total.update(json.dumps([name, str(value.dtype), value.shape]).encode())
         total.update(value.tobytes())
     return total.hexdigest()

@@ -16,23 +16,16 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
-from harness.data.catalogue import open_dataset
-from harness.data.description import DatasetMeta
-from harness.data.fitting import fit, fit_masks
 from harness.data.phantom.atlas import find_label_maps
 from harness.data.phantom.generation import make_phantom
 from harness.data.phantom.presets import find_preset
-from harness.data.writer import DatasetWriter, Stack
 from harness.records.store import load_records
 
 NETWORK = "rfbsnet"
 NAME = "sim_to_real"
 SEED = 11
-# The phantom's mean: 128 pixels hold 256 mm, wherever the head lies in the field of view.
-PIXEL_MM = 2.0
 
 
 def fetalbench(*words: object) -> None:
@@ -74,38 +67,6 @@ def summary(table: pd.DataFrame) -> str:
     )
 
 
-def at_pixel_size(data: Path, out: Path) -> Path:
-    """A copy of a data set with pixels of `PIXEL_MM`, as the phantom's are; returns its folder."""
-    source = open_dataset(data)
-    meta = DatasetMeta(
-        name=source.meta.name,
-        title=f"{source.meta.title}, at {PIXEL_MM:g} mm a pixel",
-        kind=source.meta.kind,
-        source=source.meta.source,
-        licence=source.meta.licence,
-    )
-    with DatasetWriter(out, meta, force=True) as writer:
-        for name, rows in source.slices.groupby("stack"):
-            first = rows.iloc[0]
-            height = round(first["height"] * first["spacing_y_mm"] / PIXEL_MM)
-            width = round(first["width"] * first["spacing_x_mm"] / PIXEL_MM)
-            writer.add_stack(
-                Stack(
-                    name=str(name),
-                    subject=str(first["subject"]),
-                    set_name=str(first["set"]),
-                    images=fit(source.images(str(name)), height, width, "resize"),
-                    masks=fit_masks(source.masks(str(name)), height, width, "resize"),
-                    spacing_mm=(PIXEL_MM, PIXEL_MM),
-                    thickness_mm=float(first["thickness_mm"]),
-                    affine=np.array(first["affine"], dtype=float).reshape(4, 4),
-                    orientation=str(first["orientation"]),
-                )
-            )
-        writer.finish()
-    return out
-
-
 def train(out: Path, brains: Path | None) -> Path:
     """Make the phantom, train on it; returns the weights' file."""
     phantom, weights = out / "phantom", out / f"{NETWORK}.safetensors"
@@ -138,11 +99,7 @@ def main() -> None:
     wanted = parser.parse_args()
     weights = wanted.weights or train(wanted.out, wanted.brains)
     tables = [
-        evaluate(
-            weights,
-            at_pixel_size(data, wanted.out / f"real-{index}"),
-            wanted.out / f"evaluated-{index}",
-        )
+        evaluate(weights, data, wanted.out / f"evaluated-{index}")
         for index, data in enumerate(wanted.real)
     ]
     table = pd.concat(tables, ignore_index=True)

@@ -23,6 +23,10 @@ from harness.data.augmentation_levels import strengths_of
 from harness.errors import RecordError, UsageError, unknown
 from harness.registry import check_name
 
+# Beyond these a number is a slip: what it asks for fits into no memory, or into no generator.
+LARGEST_SIDE = 4096
+LARGEST_BATCH = 65_536
+LARGEST_SEED = 2**32 - 1
 FOLDER = Path(__file__).parent / "protocols"
 
 Item = TypeVar("Item")
@@ -32,6 +36,7 @@ List = Annotated[
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
 Augmentation = Literal["none", "basic", "strong", "domain"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class Section(BaseModel):
@@ -43,28 +48,49 @@ class Section(BaseModel):
 class Input(Section):
     """What a network sees."""
 
-    height: int = 256
-    width: int = 256
-    classes: int = Field(default=2, ge=2)
-    fit: Literal["crop_pad", "resize", "resample"] = "crop_pad"
+    height: int = Field(default=256, le=LARGEST_SIDE, description="pixels; a multiple of 64")
+    width: int = Field(default=256, le=LARGEST_SIDE, description="pixels; a multiple of 64")
+    classes: int = Field(
+        default=2, ge=2, le=255, description="class 0 is background, class 1 the brain"
+    )
+    fit: Literal["crop_pad", "resize", "resample"] = Field(
+        default="crop_pad",
+        description="how a slice comes to this size; resample makes pixels of pixel_mm first",
+    )
     pixel_mm: float | None = Field(
         default=None, gt=0.1, le=10, description='size of a pixel that fit = "resample" makes'
     )
-    normalisation: Literal["per_slice", "per_pixel_std"] = "per_slice"
+    normalisation: Literal["per_slice", "per_body", "per_pixel_std"] = Field(
+        default="per_slice",
+        description="a slice by its own mean and deviation, or those of the body in it; "
+        "per_pixel_std: as the paper's code",
+    )
 
 
 class TrainingSettings(Section):
     """How weights are found. The learning rate is `learning_rate × decay^(step ÷ decay_steps)`."""
 
-    loss: Literal["dice", "dice_ce"] = "dice"
-    learning_rate: float = Field(default=1e-4, gt=0)
-    decay: float = Field(default=0.9, gt=0, le=1)
-    decay_steps: int = Field(default=2000, ge=1)
-    epochs: int = Field(default=100, ge=1)
-    batch_size: int = Field(default=8, ge=2)
-    validation_share: float = Field(default=0.2, gt=0, lt=1)
-    validation_by: Literal["subject", "slice"] = "subject"
-    augmentation: Augmentation = "none"
+    loss: Literal["dice", "dice_ce"] = Field(
+        default="dice", description="dice_ce adds cross-entropy to the Dice loss"
+    )
+    learning_rate: float = Field(
+        default=1e-4, gt=0, description="at the first step; `fetalbench tune` finds one per network"
+    )
+    decay: float = Field(
+        default=0.9, gt=0, le=1, description="factor of the rate after every decay_steps"
+    )
+    decay_steps: int = Field(default=2000, ge=1, description="steps at one rate")
+    epochs: int = Field(default=100, ge=1, description="passes over the training slices")
+    batch_size: int = Field(default=8, ge=2, le=LARGEST_BATCH, description="slices per step")
+    validation_share: float = Field(
+        default=0.2, gt=0, lt=1, description="of the training set, if the data has no set val"
+    )
+    validation_by: Literal["subject", "slice"] = Field(
+        default="subject", description="what is split off; slices only if there is one subject"
+    )
+    augmentation: Augmentation = Field(
+        default="none", description="changes of the training slices, drawn for each epoch"
+    )
     strengths: dict[str, Annotated[float, Field(ge=0)]] = Field(
         default_factory=dict, description="replace some of the augmentation level's, by name"
     )
@@ -73,58 +99,98 @@ class TrainingSettings(Section):
         ge=0,
         description="pixels a side of the windows of slices that are trained on; 0: whole slices",
     )
-    batch_norm: Literal["running", "recalibrated"] = "running"
-    weights_from: Literal["own", "torch"] = "own"
+    batch_norm: Literal["running", "recalibrated"] = Field(
+        default="running",
+        description="recalibrated: plain means over slices after each epoch, for short trainings",
+    )
+    precision: Precision = Field(
+        default="float32",
+        description="what training multiplies in; weights, losses and statistics stay float32",
+    )
+    weights_from: Literal["own", "torch"] = Field(
+        default="own", description="torch: trained once there and carried to other frameworks"
+    )
 
 
 class Evaluation(Section):
     """Which test sets are scored, and how."""
 
     sets: List[Literal["normal", "challenging"]] = Field(
-        default=("normal", "challenging"), min_length=1
+        default=("normal", "challenging"), min_length=1, description="test sets that are scored"
     )
-    nsd_tolerance_mm: float = Field(default=2.0, gt=0)
-    batch_size: int = Field(default=8, ge=1)
+    nsd_tolerance_mm: float = Field(
+        default=2.0, gt=0, description="distance within which surfaces agree"
+    )
+    batch_size: int = Field(
+        default=8, ge=1, le=LARGEST_BATCH, description="slices at a time; changes no score"
+    )
     largest_outside_share: float = Field(
-        default=0.05, ge=0, le=1, description="of a stack's brain outside the window, else refused"
+        default=0.05,
+        ge=0,
+        le=1,
+        description="of a stack's brain that may lie outside the window, else refused",
     )
 
 
 class Measuring(Section):
     """What is timed. An empty `plans` means each backend's default plan, which evaluation uses."""
 
-    profile: Literal["quick", "publish", "mlperf"] = "quick"
-    batches: List[Annotated[int, Field(ge=1)]] = Field(default=(1,), min_length=1)
-    quantities: List[Literal["forward", "end_to_end"]] = Field(
-        default=("forward", "end_to_end"), min_length=1
+    profile: Literal["quick", "publish", "mlperf"] = Field(
+        default="quick", description="how many queries and seconds; quick is never published"
     )
-    plans: dict[str, List[str]] = Field(default_factory=dict)
-    threads: int = Field(default=0, ge=0)
+    batches: List[Annotated[int, Field(ge=1, le=LARGEST_BATCH)]] = Field(
+        default=(1,), min_length=1, description="batch sizes"
+    )
+    quantities: List[Literal["forward", "end_to_end"]] = Field(
+        default=("forward", "end_to_end"),
+        min_length=1,
+        description="device to device; host image to host mask",
+    )
+    plans: dict[str, List[str]] = Field(
+        default_factory=dict, description="execution plans by backend; none: its default plan"
+    )
+    threads: int = Field(default=0, ge=0, description="of each framework; 0: one per usable core")
     order_seed: int = Field(default=0, description="draws the order in which cells are measured")
 
 
 class Grid(Section):
     """Which cells; empty means all that the registry knows."""
 
-    networks: List[str] = ()
-    backends: List[str] = ()
-    seeds: List[Annotated[int, Field(ge=0)]] = Field(default=(0,), min_length=1)
+    networks: List[str] = Field(default=(), description="empty: all that the registry knows")
+    backends: List[str] = Field(default=(), description="empty: one per framework")
+    seeds: List[Annotated[int, Field(ge=0, le=LARGEST_SEED)]] = Field(
+        default=(0,), min_length=1, description="trainings of each network; the lowest is timed"
+    )
+    first: List[str] = Field(
+        default=(), description="networks that are trained and measured before the others"
+    )
 
 
 class Limits(Section):
     """What a cell may take, and whether one process may serve several cells."""
 
-    cell_seconds: float = Field(default=3600, gt=0)
-    memory_gb: float = Field(default=0, ge=0, description="0: no limit")
-    share_process: bool = False
-    requires_gpu: bool = False
+    cell_seconds: float = Field(
+        default=3600, gt=0, description="for training with scoring, and for each measurement"
+    )
+    stalled_seconds: float = Field(
+        default=1800,
+        gt=0,
+        description="a worker that has done no epoch, batch or query for so long is ended",
+    )
+    memory_gb: float = Field(
+        default=0, ge=0, description="of a worker; 0: nine tenths of the machine's"
+    )
+    share_process: bool = Field(
+        default=False, description="cells of a framework share one process; quick, not published"
+    )
+    requires_gpu: bool = Field(default=False, description="refused without one unless forced")
 
 
 class Protocol(Section):
     """A resolved protocol."""
 
-    name: str
-    description: str = ""
+    name: str = Field(description="lower-case letters, digits, '.', '_' and '-'")
+    description: str = Field(default="", description="one line, for people")
     input: Input = Input()
     training: TrainingSettings = TrainingSettings()
     evaluation: Evaluation = Evaluation()
@@ -132,7 +198,7 @@ class Protocol(Section):
     grid: Grid = Grid()
     limits: Limits = Limits()
     networks: dict[str, dict[str, Any]] = Field(
-        default_factory=dict, description="overrides of [training], by network"
+        default_factory=dict, description="settings of [training] for one network alone"
     )
 
     def training_of(self, network: str) -> TrainingSettings:
@@ -167,6 +233,8 @@ class Protocol(Section):
             # Records from before these keys came in keep their hash.
             if not content["training"][which]:
                 del content["training"][which]
+        if self.training.precision == "float32":
+            del content["training"]["precision"]
         # A refusal changes no figure, nor does the size of pixels that nothing is resampled to.
         del content["evaluation"]["largest_outside_share"]
         if self.input.pixel_mm is None:
@@ -200,6 +268,8 @@ def load_protocol(name_or_path: str) -> Protocol:
         raise UsageError(f"{path}: cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: is not TOML ({error}).") from None
+    except RecursionError:
+        raise UsageError(f"{path}: is nested too deeply.") from None
     return parse_protocol(data, str(path))
 
 
@@ -261,6 +331,7 @@ def _check_names(protocol: Protocol) -> None:
     for name in protocol.grid.backends:
         registry.backend(name)
     exact = [("networks", name, registry.network_name(name)) for name in protocol.networks]
+    exact += [("grid.first", name, registry.network_name(name)) for name in protocol.grid.first]
     chosen = protocol.measuring.plans
     exact += [("measuring.plans", name, registry.backend(name)) for name in chosen]
     for table, name, known in exact:
@@ -298,7 +369,7 @@ def _check_augmentation(protocol: Protocol, source: str) -> None:
                 strengths_of(training.augmentation, training.strengths)
             except UsageError as error:
                 raise UsageError(f"{source}: training.strengths: {error}") from None
-    if protocol.input.normalisation == "per_slice":
+    if protocol.input.normalisation != "per_pixel_std":
         return
     if any(training.augmentation != "none" for training in levels):
         raise UsageError(

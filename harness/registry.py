@@ -11,9 +11,10 @@ import importlib
 import importlib.util
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,24 +62,28 @@ class NetworkEntry:
     package: str
     folder: Path
     fault: str = ""
+    source: str = ""  # the installed package that announces it
 
     @property
     def card(self) -> Card:
         """The card. Raises `UsageError`, naming the file, if it cannot be imported."""
+        source = f" of {self.source}" if self.source else ""
         if self.fault:
-            raise UsageError(f"network {self.name!r}: {self.fault}")
+            raise UsageError(f"network {self.name!r}{source}: {self.fault}")
         path = self.folder / "card.py"
         try:
             card = importlib.import_module(f"{self.package}.card").CARD
         # Somebody's code runs here, and one card must not take the other networks with it.
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if isinstance(error, SyntaxError):
                 what = f"line {error.lineno}: {error.msg}"
             else:
                 what = f"{type(error).__name__}: {' '.join(str(error).split())}"
-            raise UsageError(f"network {self.name!r}: {path} gives no CARD ({what}).") from None
+            raise UsageError(
+                f"network {self.name!r}{source}: {path} gives no CARD ({what})."
+            ) from None
         if not isinstance(card, Card):
-            raise UsageError(f"network {self.name!r}: CARD in {path} is not a Card.")
+            raise UsageError(f"network {self.name!r}{source}: CARD in {path} is not a Card.")
         return card
 
     def implements(self, backend: str) -> bool:
@@ -110,13 +115,14 @@ def networks() -> dict[str, NetworkEntry]:
         for folder in sorted(root.iterdir())
         if (folder / "card.py").is_file() and not folder.name.startswith("_")
     }
-    for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name):
+    points = entry_points(group=ENTRY_POINT_GROUP)
+    for point in sorted(points, key=lambda point: (point.name, point.value)):
+        entry = _plugin(point)
         if point.name in found:
-            raise UsageError(
-                f"network {point.name!r} of package {point.value!r} is already taken: rename it "
-                "in that package."
-            )
-        found[point.name] = _plugin(point.name, point.value)
+            # Listed under a name that cannot be asked for; the network that was there first stays.
+            fault = f"the name is taken by {found[point.name].package}: rename it in that package"
+            entry = replace(entry, name=f"{point.name} of {point.value}", fault=f"{fault}.")
+        found[entry.name] = entry
     return found
 
 
@@ -128,17 +134,20 @@ def _name_fault(name: str) -> str:
     return ""
 
 
-def _plugin(name: str, package: str) -> NetworkEntry:
+def _plugin(point: EntryPoint) -> NetworkEntry:
+    name, package = point.name, point.value
+    source = f"package {point.dist.name if point.dist else package!r}"
     fault, folder = _name_fault(name), Path(package)
     try:
+        # Imports the packages around it, whose code may do anything.
         spec = importlib.util.find_spec(package)
-    except (ImportError, ValueError):
+    except (Exception, SystemExit):
         spec = None
     if spec is not None and spec.submodule_search_locations:
         folder = Path(next(iter(spec.submodule_search_locations)))
     else:
-        fault = fault or f"package {package!r} cannot be found: install it again, or remove it."
-    return NetworkEntry(name=name, package=package, folder=folder, fault=fault)
+        fault = fault or f"{package!r} cannot be imported: install it again, or remove it."
+    return NetworkEntry(name=name, package=package, folder=folder, fault=fault, source=source)
 
 
 @cache
@@ -173,6 +182,16 @@ def network(name: str) -> NetworkEntry:
     # A network without a card could neither be trained nor recorded: refused before it is tried.
     _ = entry.card
     return entry
+
+
+def usable_networks() -> list[str]:
+    """The names of all networks whose card can be read: one that is broken stops no other."""
+    found = []
+    for name, entry in networks().items():
+        with suppress(UsageError):
+            _ = entry.card
+            found.append(name)
+    return found
 
 
 def backend(name: str) -> str:

@@ -87,7 +87,8 @@ BASE = {
 LOOSE = {*BASE, "scaffold", "doctor"}
 # The arrows of docs/architecture.md: a room, or one module of it.
 ARROWS: dict[str, set[str]] = BASE | {
-    "scaffold": set(),
+    # Tries a library's network where PyTorch is.
+    "scaffold": {"jobs"},
     "doctor": {"jobs", "measuring"},
     "data": set(),
     "records": set(),
@@ -98,7 +99,7 @@ ARROWS: dict[str, set[str]] = BASE | {
     "run": {"data", "jobs", "measuring.entries", "measuring.profiles", "records"},
     "worker": {"data", "jobs", "measuring", "metrics", "records"},
     "checks": {"jobs", "measuring.cost"},
-    "deploy": {"checks", "measuring.gates", "records"},
+    "deploy": {"checks", "data", "measuring.gates", "records"},
     "leaderboard": {"metrics", "records", "statistics"},
     "cli": {
         *("checks", "data", "deploy", "doctor", "jobs", "leaderboard", "measuring", "records"),

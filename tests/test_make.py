@@ -48,13 +48,26 @@ def test_reproduce_passes_on_what_is_chosen() -> None:
     assert any(line.startswith(f".venv/bin/fetalbench run {cells}") for line in rest)
 
 
+def test_rates_are_tuned_before_the_run_that_uses_them() -> None:
+    lines = reproduce("TUNE=1", "DEVICE=cpu", "PRESET=tiny", "NETWORKS=unet")
+    (tune,) = [i for i, line in enumerate(lines) if "fetalbench tune" in line]
+    assert lines[tune].startswith(
+        ".venv/bin/fetalbench tune tiny --data build/tiny/data/tiny "
+        "--out build/tiny/tiny_tuned.toml --device cpu --networks unet"
+    )
+    run = ".venv/bin/fetalbench run --protocol build/tiny/tiny_tuned.toml"
+    assert [i > tune for i, line in enumerate(lines) if line.startswith(run)] == [True]
+
+
 def test_a_plan_starts_nothing() -> None:
     lines = reproduce("PLAN=1", "DEVICE=cpu", "PRESET=tiny")
     # Beside what was published, which the same protocol would find done.
     assert lines[-1].startswith(
-        ".venv/bin/fetalbench plan --protocol tiny --data build/tiny/data/tiny "
+        ".venv/bin/fetalbench plan --phantom tiny --protocol tiny --data build/tiny/data/tiny "
         "--results build/tiny/results"
     )
+    assert not any("data phantom" in line for line in lines)
+    assert not any("fetalbench tune" in line for line in reproduce("PLAN=1", "TUNE=1"))
     assert not any("fetalbench run" in line or "fetalbench report" in line for line in lines)
 
 
@@ -116,3 +129,15 @@ def test_both_worlds_have_the_same_versions(name: str) -> None:
 def test_no_environment_holds_both_runtimes_of_onnx() -> None:
     assert "onnxruntime" not in pins("gpu-torch")
     assert "onnxruntime-gpu" not in pins("cpu")
+
+
+def test_tensorrt_is_an_extra_of_the_pytorch_environment() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    names = [re.split(r"[>=<]", word)[0] for word in extras["tensorrt"]]
+    assert names == ["onnxruntime-gpu", "tensorrt-cu13"]
+    assert not any(
+        "tensorrt" in word for name in extras if name != "tensorrt" for word in extras[name]
+    )
+    # ONNX Runtime looks for libnvinfer.so.10.
+    assert pins("gpu-torch")["tensorrt-cu13"].split(".")[0] == "10"

@@ -175,8 +175,27 @@ def test_a_plugin_that_cannot_be_found_is_broken_alone(
     add(tree, "odd_beside", CARD.format(fields=FIELDS))
     assert registry.network("odd_beside").card.title == "Odd"
     for name, package in PLUGINS:
-        with pytest.raises(UsageError, match=f"'{package}' cannot be found: install it again"):
+        with pytest.raises(UsageError, match=f"'{package}' cannot be imported: install it again"):
             registry.network(name)
+
+
+def test_a_clash_is_broken_with_its_packages_name_and_stops_nothing(
+    tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    add(tree, "odd_taken", CARD.format(fields=FIELDS))
+    (tree / "odd_taken" / "torch_net.py").touch()
+    point = EntryPoint("odd_taken", "architectures.unet", registry.ENTRY_POINT_GROUP)
+    monkeypatch.setattr(registry, "entry_points", lambda **_: [point])
+    assert registry.network("odd_taken").package == "architectures.odd_taken"
+    assert registry.usable_networks() == ["odd_taken"]
+    list_cells(as_json=True)
+    rows = json.loads(capsys.readouterr().out)
+    status = {(row["network"], row["backend"]): row["status"] for row in rows}
+    assert status["odd_taken", "torch"] == "ready"
+    clash = status["odd_taken of architectures.unet", "torch"]
+    assert clash.startswith("broken")
+    assert "'architectures.unet'" in clash
+    assert "rename it" in clash
 
 
 PLUGINS = (("gone_net", "no_such_package"), ("lost_net", "no_such_parent.package"))

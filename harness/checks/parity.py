@@ -2,8 +2,8 @@
 
 For every network and size one framework draws trained-like weights
 (`harness.checks.random_weights`), which travel as a safetensors file. Every framework
-loads it, writes it again from its own layout, and computes the logits of
-the same images, and one training step on the same batch.
+loads it, writes it again from its own layout, and computes the logits of the same images, and
+in float64 one training step on the same batch.
 
 A row stands for one direction: weights *written by* the source, loaded into the target. Where the
 source gives back every bit of what it was given, its file is the file that the target has loaded.
@@ -26,7 +26,6 @@ from backends.weights import read_arrays, to_bytes
 from harness.checks.clients import WorkerClient, WorkerFault
 from harness.checks.random_weights import batch
 from harness.checks.tolerances import (
-    NOISE,
     PREFIXES,
     TOLERANCE,
     ParityRow,
@@ -41,8 +40,6 @@ from harness.checks.tolerances import (
 
 Size = tuple[int, int]
 Pair = tuple[str, str]
-# What stands for the first framework's step on noisy images among the names of frameworks.
-NOISY = "noise"
 # Networks that are compared at a time: enough to keep every framework busy, and few because the
 # files of one hold its weights several times.
 LOOKAHEAD = 2
@@ -106,8 +103,8 @@ def compare(
 def drawing(workers: Sequence[WorkerClient]) -> str:
     """Which framework draws the weights: the first that trains, else the first.
 
-    Running statistics come from training steps, and so does the effect of noise. A worker that
-    fails at this question fails at every later one too, which then becomes its row.
+    Running statistics come from training steps. A worker that fails at this question fails at every
+    later one too, which then becomes its row.
     """
     for worker in workers:
         try:
@@ -144,9 +141,6 @@ class Comparing:
             if training:
                 out = place.file(f"{name}-step")
                 self.steps[name] = worker.submit("step", inputs=inputs, out=out, **given)
-        random = np.random.default_rng(seed + 2)
-        noisy = images * (1 + NOISE * random.standard_normal(images.shape)).astype(np.float32)
-        place.file("noisy").write_bytes(to_bytes({"images": noisy, "masks": masks}))
 
     def finish(self) -> list[ParityRow]:
         """Wait for the answers and compare them; the files are gone afterwards."""
@@ -241,21 +235,8 @@ class Comparing:
         steps = {name: self._read(name, self.steps) for name in (source, target)}
         names = ["loss", *self.steps[source].result()]
         for quantity in PREFIXES:
-            values = compare_steps(quantity, names, steps, self._noise)
+            values = compare_steps(quantity, names, steps)
             yield self._row((source, target), quantity, **values)
-
-    def _noise(self) -> tuple[dict[str, Array], dict[str, Array]]:
-        """The step of the framework that drew the weights, without and with noise in the images."""
-        out = self.place.file(f"{NOISY}-step")
-        if not out.exists():
-            self.workers[self.first].ask(
-                "step",
-                weights=self.weights,
-                inputs=self.place.file("noisy"),
-                out=out,
-                **self.place.size,
-            )
-        return self._read(self.first, self.steps), read_arrays(out)
 
 
 def _trained(step: Future[list[str]]) -> bool:

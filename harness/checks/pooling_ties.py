@@ -42,6 +42,8 @@ def untie(
         return False
     if not any(operation.kind == "max_unpool" for operation in operations):
         return False
+    if any(spec.native for spec in network.weight_specs()):
+        return True  # in one framework only: there is nothing to compare it with
     named = {name.rpartition(".")[0] for name in weights}
     pools = [place for place, o in enumerate(operations) if o.kind == "max_pool"]
     for pool in pools:

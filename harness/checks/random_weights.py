@@ -44,6 +44,8 @@ def draw(network: Network, seed: int) -> dict[str, Array]:
     specs = network.weight_specs()
     if not specs:
         return {}
+    if any(spec.native for spec in specs):
+        return _near_own_start(network, seed)
     try:
         operations = network.operations()
     except Unsupported:
@@ -65,6 +67,23 @@ def draw(network: Network, seed: int) -> dict[str, Array]:
     _scale_layer(network, last, weights, images[:LEAST_IMAGES])
     network.set_weights(weights)
     return weights
+
+
+def _near_own_start(network: Network, seed: int) -> dict[str, Array]:
+    """Weights of no canonical kind: what their own constructor draws, off by a seeded share."""
+    weights = network.own_start(seed)
+    for spec in network.weight_specs():
+        if spec.trainable:
+            random, value = _random(spec.name, seed), weights[spec.name]
+            shift = random.normal(0.0, 0.02, spec.shape)
+            weights[spec.name] = (value * random.uniform(0.8, 1.2, spec.shape) + shift).astype(
+                np.float32
+            )
+    network.set_weights(weights)
+    images, _ = batch(network.height, network.width, seed)
+    with contextlib.suppress(Unsupported):
+        network.recalibrate(images, len(images))
+    return network.weights()
 
 
 def batch(height: int, width: int, seed: int) -> tuple[Array, Array]:

@@ -56,7 +56,11 @@ def examine(name: str, backends: Sequence[str]) -> list[CheckRow]:
                 rows.append(
                     CheckRow(backend=backend, what="builds", verdict="failed", detail=str(fault))
                 )
-        rows += _parity(comparing.finish(), broken)
+        if broken and any(row.verdict == "failed" for row in rows):
+            detail = "not compared: see what failed above."
+            rows.append(CheckRow(backend=EVERYONE, what="parity", verdict="skipped", detail=detail))
+        else:
+            rows += _parity(comparing.finish(), broken)
     return rows
 
 

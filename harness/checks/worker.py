@@ -19,18 +19,20 @@ import numpy as np
 
 from backends.contract import Backend, Network, Runtime, Trainer, TrainingOptions
 from backends.errors import BackendError
-from backends.weights import digest, initial_values, read_arrays, read_weights, to_bytes
+from backends.weights import digest, read_arrays, read_weights, starting_values, to_bytes
 from harness import registry
 from harness.checks import examination, random_weights
 from harness.checks.pooling_ties import untie
 from harness.errors import FetalbenchError
-from harness.measuring.cost import count
+from harness.measuring import cost
 
 LEARNING_RATE = 1e-3
 # At its first step Adam moves a weight by lr · g / (|g| + ε), with the usual 1e-7 hardly more than
-# the sign of g: rounding noise in a gradient of nearly 0 would decide where a weight goes. Float32
-# noise reaches 1e-3 (Fast-SCNN); with ε = 1 the update is smooth in g at that scale.
+# the sign of g: rounding noise in a gradient of nearly 0 would decide where a weight goes. With
+# ε = 1 the update is smooth in g.
 ADAM_EPSILON = 1.0
+# Of the step in float64: its rounding asks for no large batch, and its convolutions are slow.
+STEP_IMAGES = 2
 
 
 class CheckWorker:
@@ -72,9 +74,9 @@ class CheckWorker:
         return self._trainer
 
     def cost(self, name: str, height: int, width: int) -> dict[str, Any]:
-        """Parameters and operations; nothing is computed."""
-        network = self.network(name, height, width)
-        return count(network.operations(), network.weight_specs()).model_dump()
+        """Parameters and operations, and the `reason` if those are not counted."""
+        found, reason = cost.of(self.network(name, height, width))
+        return found.model_dump() | {"reason": reason}
 
     def trains(self) -> bool:
         """Whether this framework trains, as its backend declares."""
@@ -135,25 +137,23 @@ class CheckWorker:
     def step(
         self, name: str, height: int, width: int, weights: str, inputs: str, out: str
     ) -> list[str]:
-        """One training step without dropout: write its loss, gradients and the weights after it.
+        """One float64 training step without dropout: write its loss, gradients and weights.
 
         Returns the names of the weights in the order of the layers; none if nothing is trained.
-        The gradients are read from Adam's first moment, m = (1 − β₁) · g after one step, since
-        asking for them would compile the network again.
         """
         if not self._backend.capabilities.trains:
             return []
         network = self._loaded(name, height, width, weights)
         data = read_arrays(Path(inputs))
-        trainer = self.trainer(name, height, width)
-        trainer.set_data(data["images"], data["masks"])
-        trainer.step(np.arange(len(data["images"]), dtype=np.int64), LEARNING_RATE)
-        found = {"loss/loss": trainer.losses()}
-        for key, value in trainer.state().items():
-            if key.startswith("m/"):
-                found[f"gradient/{key.removeprefix('m/')}"] = value / np.float32(0.1)
-        found |= {f"weight/{key}": value for key, value in network.weights().items()}
-        _write(out, found)
+        images, masks = data["images"][:STEP_IMAGES], data["masks"][:STEP_IMAGES]
+        options = TrainingOptions(
+            loss="dice_ce",
+            seed=0,
+            batch_size=len(images),
+            adam_epsilon=ADAM_EPSILON,
+            dropout=False,
+        )
+        _write(out, network.exact_step(images, masks, options, LEARNING_RATE))
         return [spec.name for spec in network.weight_specs()]
 
     def examine(self, name: str, weights: str) -> list[dict[str, str]]:
@@ -161,19 +161,20 @@ class CheckWorker:
 
         Without a file of weights the network is examined with those that training starts from.
         """
-        he_normal = registry.network(name).card.he_normal
+        card = registry.network(name).card
         place = {"name": name, "height": examination.SIDE, "width": examination.SIDE}
         if weights:
             given = read_arrays(Path(weights))
         else:
-            given = initial_values(self.network(**place).weight_specs(), 0, he_normal)
+            given = starting_values(self.network(**place), 0, card.he_normal)
         examined = examination.Implementation(
             backend=self._backend,
             build=partial(registry.build, self._backend, name),
             home=lambda: self.network(**place),
             trainer=lambda: self.trainer(**place),
             weights=given,
-            he_normal=he_normal,
+            he_normal=card.he_normal,
+            unused=card.unused,
         )
         return [finding.row() for finding in examination.findings(examined)]
 

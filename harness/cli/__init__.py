@@ -6,6 +6,8 @@ functions, so that `--help`, `list` and `plan` answer at once.
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from typing import Annotated
 
@@ -14,6 +16,8 @@ import typer
 from backends.errors import BackendError
 from harness.cli import (
     check,
+    clean,
+    collect,
     cost,
     data,
     doctor,
@@ -21,26 +25,36 @@ from harness.cli import (
     export,
     listing,
     measure,
+    merge,
+    migrate,
     new,
     parity,
     plan,
+    protocols,
     publish,
     report,
     run,
+    segment,
+    status,
     stream,
     terminal,
     train,
+    tune,
+    verify,
     version,
     weights,
 )
 from harness.cli import compare as compare_command
-from harness.errors import EXIT_INTERRUPTED, FetalbenchError
+from harness.errors import EXIT_INTERRUPTED, FetalbenchError, UsageError
+from harness.jobs.environment import forget_steering
 
 QUICK_START = """fetalbench: which network should segment the fetal brain while the scanner runs?
 
   fetalbench data phantom --out data/tiny      make the embedded data set
   fetalbench run --data data/tiny              train, evaluate and measure every network
   fetalbench report                            write reports/index.html
+
+  fetalbench segment STACK.nii.gz              brain masks of your own stacks
 
   fetalbench list          networks and backends        fetalbench doctor   what this machine has
   fetalbench new NET       start a network              fetalbench check NET   examine it
@@ -57,14 +71,23 @@ app = typer.Typer(
 app.add_typer(data.app, name="data", help="Make, import, check and show data sets.")
 app.command("list")(listing.list_cells)
 app.command("plan")(plan.plan)
+app.command("protocols")(protocols.protocols)
 app.command("run")(run.run)
+app.command("status")(status.status)
+app.command("collect")(collect.collect)
 app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("evaluate")(evaluate.evaluate)
 app.command("measure")(measure.measure)
 app.command("compare")(compare_command.compare)
 app.command("report")(report.report)
 app.command("publish")(publish.publish)
+app.command("merge")(merge.merge)
+app.command("verify")(verify.verify)
+app.command("migrate")(migrate.migrate)
+app.command("clean")(clean.clean)
 app.command("export")(export.export)
+app.command("segment")(segment.segment)
 app.command("stream")(stream.stream)
 app.command("cost")(cost.cost)
 app.command("parity")(parity.parity)
@@ -90,10 +113,30 @@ def quick_start(
         typer.echo(QUICK_START, nl=False)
 
 
+def _end_alike() -> None:
+    """A closed terminal, a lost connection and `kill` end a command as Ctrl-C does: orderly."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup
+            signal.signal(number, signal.default_int_handler)
+
+
+def _require_utf8() -> None:
+    """Raise `UsageError` for a path whose bytes are not UTF-8: no record could name it."""
+    for word in (*sys.argv, os.path.abspath("")):  # noqa: PTH100 - a folder that may be gone
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            shown = word.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+            raise UsageError(f"{shown}: the name is not UTF-8; rename it first.") from None
+
+
 def main() -> None:
     """Entry point: a user's mistake is one sentence on stderr and its exit code."""
     terminal.never_fail()
+    _end_alike()
+    forget_steering()
     try:
+        _require_utf8()
         app()
     except KeyboardInterrupt:
         typer.echo("fetalbench: interrupted; what was finished is kept.", err=True)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, print_rows
+from harness.cli.options import DEFAULT_RESULTS, AsJson, Results, leave_if_unsound, print_rows
 
 if TYPE_CHECKING:
     from harness.records.store import StoredRecord
@@ -48,7 +48,10 @@ def compare(
     as_json: AsJson = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
 ) -> None:
-    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, the paper's."""
+    """Compare all pairs on subject means: paired t, sign-flip, Wilcoxon, Holm, the paper's.
+
+    Records that are not what they say are left out and named; the exit code is 3 then.
+    """
     from harness.records.selection import (
         choose,
         declared,
@@ -58,11 +61,14 @@ def compare(
         trainings,
         trainings_by_network,
     )
-    from harness.records.store import load_records
+    from harness.records.store import survey
     from harness.statistics.comparison import compare as compare_scores
     from harness.statistics.comparison import margin_in_unit
 
-    stored = choose(load_records(results), dataset=dataset, protocol=protocol, machine=machine)
+    found = survey(results)
+    stored = choose(found.records, dataset=dataset, protocol=protocol, machine=machine)
+    if not stored:
+        leave_if_unsound(found.left_out)
     comparison = compare_scores(
         slice_table(stored),
         metric,
@@ -86,6 +92,7 @@ def compare(
         _print_pairs(rows, comparison, between)
         for note in lost_seeds_notes(stored):
             typer.echo(f"Note: {note}")
+    leave_if_unsound(found.left_out)
 
 
 def _nsd_tolerance_mm(stored: list[StoredRecord]) -> float | None:

@@ -70,4 +70,4 @@ def _counted(name: str, answer: Future[dict[str, Any]]) -> dict[str, Any]:
         counted = answer.result()
     except FetalbenchError as error:
         return found | {"reason": str(error)}
-    return found | {key: counted[key] for key in COUNTED} | {"reason": ""}
+    return found | {key: counted[key] for key in (*COUNTED, "reason")}

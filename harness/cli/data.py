@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from harness.cli.options import AsJson, print_rows
+from harness.cli.options import LARGEST_NUMBER, AsJson, print_rows
 from harness.errors import EXIT_DATA, UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ def phantom(
     preset: Annotated[
         Literal["tiny", "paper", "study", "sim_to_real"], typer.Option(help="Size of the data set.")
     ] = "tiny",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, other subjects.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_NUMBER, help="Another seed, other subjects.")
+    ] = 0,
     sweep: Annotated[
         list[str] | None,
         typer.Option(help="name=strengths, as motion=0,0.2,0.4; may be repeated."),
@@ -105,7 +107,9 @@ def import_(
             "gestational age if it is known."
         ),
     ] = "",
-    seed: Annotated[int, typer.Option(min=0, help="Another seed, another --split-ratio.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_NUMBER, help="Another seed, another --split-ratio.")
+    ] = 0,
     slice_axis: SliceAxis = None,
     brain_labels: BrainLabels = "",
     other_labels: OtherLabels = "",
@@ -186,7 +190,9 @@ def show(
         Path, typer.Option("--out", help="A .png file, or .html to embed the sheets.")
     ] = Path("contact-sheet.html"),
     slices: Annotated[int, typer.Option(min=1, max=400, help="Slices of each set.")] = 24,
-    seed: Annotated[int, typer.Option(min=0, help="Which slices are drawn.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=LARGEST_NUMBER, help="Which slices are drawn.")
+    ] = 0,
 ) -> None:
     """Draw a contact sheet of each set with the masks' outlines."""
     from harness.data.catalogue import open_dataset

@@ -27,7 +27,7 @@ def implementations(networks: str, backends: str) -> Implementations:
         chosen = [name for name in known if not registry.missing_modules(name)]
         for name in set(known) - set(chosen):
             typer.echo(f"fetalbench: {name} is left out: it is not installed here.", err=True)
-    wanted = [registry.network(name).name for name in names(networks)] or list(registry.networks())
+    wanted = [registry.network(name).name for name in names(networks)] or registry.usable_networks()
     found = []
     for name in dict.fromkeys(wanted):
         own = [b for b in dict.fromkeys(chosen) if registry.network(name).implements(b)]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from harness.protocol import Protocol
-    from harness.records.schema import Record
+    from harness.records.schema import Latency, Record
 
 
 def measure(
@@ -117,13 +117,33 @@ def _changed(
 
 
 def _show(records: Sequence[Record]) -> None:
+    from harness.records.schema import NOT_SCORED
+
     columns = ("plan", "precision", "quantity", "batch", "status", "median_ms", "p90_ms")
     columns += ("p99_ms", "first_call_ms", "compile_ms", "publishable", "reason")
     rows = [
         {"network": record.key.network, "backend": record.key.backend}
         | {column: getattr(entry, column) for column in columns}
+        | _accuracy(record, entry)
         | {"doubts": " ".join([*entry.doubts, *entry.growth])}
         for record in records
         for entry in record.latency
     ]
     print_rows(rows, as_json=False)
+    notes = [(r.key.network, note) for r in records for note in r.notes if NOT_SCORED in note]
+    for note in dict.fromkeys(note for _, note in notes):
+        names = ", ".join(dict.fromkeys(network for network, own in notes if own == note))
+        typer.echo(f"fetalbench: {names}: {note}", err=True)
+
+
+def _accuracy(record: Record, entry: Latency) -> dict[str, str | None]:
+    """Dice of the plan's masks and its change from float64 in points, on each test set."""
+    same = (a for a in record.accuracy if (a.plan, a.precision) == (entry.plan, entry.precision))
+    found = next(same, None)
+    sets = found.sets if found else {}
+    return {
+        f"{name}_dice": f"{100 * own.dice:.2f} % ({100 * own.difference:+.2f})"
+        if (own := sets.get(name))
+        else None
+        for name in ("normal", "challenging")
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from harness.errors import UsageError
+from harness.errors import EXIT_DATA, UsageError
 from harness.jobs.environment import DeviceChoice
 
 Data = Annotated[Path, typer.Option("--data", help="Prepared data set folder.")]
@@ -28,6 +29,7 @@ Size = Annotated[str, typer.Option("--size", help="HEIGHTxWIDTH; default: the pr
 AsJson = Annotated[bool, typer.Option("--json", help="Print strict JSON instead of a table.")]
 
 DEFAULT_DATA = Path("data/tiny")
+LARGEST_NUMBER = 2**32 - 1
 DEFAULT_RESULTS = Path("results")
 
 
@@ -40,7 +42,18 @@ def numbers(text: str, option: str) -> list[int]:
     """The whole numbers of a comma-separated option, none negative. Raises `UsageError`."""
     if not all(item.isdecimal() for item in names(text)):
         raise UsageError(f"{option} {text!r}: expected whole numbers such as 0,1,2.")
-    return [int(item) for item in names(text)]
+    found = [int(item) for item in names(text)]
+    if found and max(found) > LARGEST_NUMBER:
+        raise UsageError(f"{option} {text!r}: the largest is {LARGEST_NUMBER}.")
+    return found
+
+
+def leave_if_unsound(sentences: Sequence[str]) -> None:
+    """Print what was left out and leave with the exit code of data; do nothing without any."""
+    for sentence in sentences:
+        typer.echo(f"fetalbench: left out: {sentence}", err=True)
+    if sentences:
+        raise typer.Exit(EXIT_DATA)
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool, title: str = "") -> None:

@@ -53,6 +53,7 @@ class Progress:
                 self._cell_start = time.monotonic()
                 self._describe(f"{event.backend}: importing")
             case events.CellStarted():
+                self._backend = event.cell.backend
                 self._cell = f"{event.cell.network} × {self._backend}"
                 self._cell_start = time.monotonic()
                 self._describe(self._cell)
@@ -66,17 +67,28 @@ class Progress:
             case events.MeasuringStarted():
                 what = f"{event.condition.plan}, {event.condition.quantity}"
                 self._describe(f"{self._cell}: {what}, batch {event.condition.batch}")
+            case events.ScoringStarted():
+                self._describe(f"{self._cell}: accuracy of {event.entry.plan}")
             case events.CellBusy():
                 self._console.print(f"{event.cell.network}: left to another process, which runs it")
                 self._advance()
+            case events.DeviceBusy():
+                cell = f"{event.cell.network} × {event.cell.backend}"
+                self._console.print(f"{cell}: waits for a measurement on the same device")
             case events.CellDone():
                 self._advance()
-                cell = f"{event.cell.network} × {self._backend}"
+                cell = f"{event.cell.network} × {event.cell.backend}"
                 self._console.print(f"{cell}: {event.status}{self._left()}")
-            case events.JobRefused():
+            case events.StillAtWork():
+                pass  # for the watch
+            case events.JobRefused() | events.JobStopped():
                 pass  # the command says it once the bar is gone
             case _:
                 assert_never(event)
+
+    def warn(self, sentence: str) -> None:
+        """A sentence above the bar."""
+        self._console.print(f"fetalbench: {sentence}", markup=False)
 
     def _begin(self, event: events.GridReady) -> None:
         self._total = event.todo

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT_RESULTS, Results
+from harness.cli.options import DEFAULT_RESULTS, Results, leave_if_unsound
 
 DEFAULT_OUT = Path("public")
 
@@ -28,7 +28,12 @@ def publish(
     data, 4 the folder cannot be written.
     """
     from harness.leaderboard import output, page, publishing
+    from harness.records.store import survey
 
     publishing.refuse_foreign(out)
-    output.write(publishing.published_files(results, url), out)
+    found = survey(results)
+    if not found.records:
+        leave_if_unsound(found.left_out)
+    output.write(publishing.published_files(results, url, found=found), out)
     typer.echo(f"Serve {out}, or look at {(out / page.PAGE).resolve().as_uri()}")
+    leave_if_unsound(found.left_out)

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import typer
 
-from harness.cli.options import DEFAULT_RESULTS, Results
+from harness.cli.options import DEFAULT_RESULTS, Results, leave_if_unsound
 from harness.errors import EXIT_SOME_CELLS_FAILED
 
 DEFAULT_OUT = Path("reports")
@@ -38,12 +38,19 @@ def report(
     """Write index.html, leaderboard.csv, leaderboard.json, table1.tex and the figures.
 
     Records of another data set, protocol or machine get a table of their own on the same page.
-    Exit codes: 0 written (or --check found no difference), 1 --check found one, 2 usage, 3 data.
+    A record that is not what it says is left out and named, on the page too. Exit codes: 0 written
+    (or --check found no difference), 1 --check found one, 2 usage, 3 data (what is sound is
+    written all the same).
     """
     from harness.leaderboard import output, page
+    from harness.records.store import survey
 
+    found = survey(results)
+    if not found.records:
+        leave_if_unsound(found.left_out)
     files = page.render(
         results,
+        found=found,
         dataset=dataset,
         protocol=protocol,
         machine=machine,
@@ -54,6 +61,7 @@ def report(
     if not check:
         output.write(files, out)
         typer.echo(f"The leaderboard is {(out / page.PAGE).resolve().as_uri()}")
+        leave_if_unsound(found.left_out)
         return
     if changed := output.differences(files, out):
         more = f" and {len(changed) - 1} more" if len(changed) > 1 else ""
@@ -64,6 +72,7 @@ def report(
         )
         raise typer.Exit(EXIT_SOME_CELLS_FAILED)
     typer.echo(f"{out / page.PAGE} is what the records in {results} give.")
+    leave_if_unsound(found.left_out)
 
 
 def _link(results: Path, out: Path) -> str:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from harness.cli.options import (
     DEFAULT_DATA,
+    LARGEST_NUMBER,
     AsJson,
     Data,
     Device,
@@ -20,6 +21,26 @@ from harness.cli.options import (
 
 if TYPE_CHECKING:
     from harness.records.schema import Record
+
+
+def verdict(row: Mapping[str, Any], pace: str) -> str:
+    """One sentence: does it keep up, and by how much."""
+    who = f"{row['network']} × {row['backend']} ({row['plan']})"
+    spare = row["deadline_ms"] - row["worst_ms"]
+    bound = f"at most {row['missed_share_upper']:.1%} of all are late with 95 % confidence"
+    if not row["missed"]:
+        said = (
+            f"{who} keeps up with {pace}: the slowest of {row['slices']} slices took "
+            f"{row['worst_ms']:.1f} ms of {row['deadline_ms']:g} ms, {spare:.1f} ms to spare; "
+            f"{bound}"
+        )
+    else:
+        said = (
+            f"{who} does not keep up with {pace}: {row['missed']} of {row['slices']} slices were "
+            f"late, the slowest by {-spare:.1f} ms (median {row['median_ms']:.1f} ms of "
+            f"{row['deadline_ms']:g} ms)"
+        )
+    return said + (f". Doubtful: {' '.join(row['doubts'])}" if row["doubts"] else ".")
 
 
 def stream(
@@ -42,7 +63,7 @@ def stream(
     data: Data = DEFAULT_DATA,
     protocol: ProtocolName = "paper",
     size: Size = "",
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_NUMBER)] = 0,
     results: Annotated[
         Path, typer.Option("--results", help="Folder for the record and every response.")
     ] = Path("streams"),
@@ -53,6 +74,7 @@ def stream(
 
     Runs in a process of its own, pinned and watched like every measurement; keeps every response.
     """
+    from backends.plans import PLANS, require
     from harness import registry
     from harness.cli.cells import run_cells
     from harness.jobs.job import StreamSettings
@@ -60,6 +82,10 @@ def stream(
     from harness.protocol import load_protocol
 
     pace = streaming.PACES[preset]
+    framework, entry = registry.backend(backend), registry.network(network)
+    registry.require_implementation(entry, framework)
+    if plan:
+        require(plan, PLANS[framework])
     chosen = load_protocol(protocol).with_own_weights().with_measuring({}, size)
     limits = chosen.limits.model_copy(update={"requires_gpu": False})
 
@@ -71,13 +97,15 @@ def stream(
             if one.preset == preset and plan in ("", one.plan)
         ]
         print_rows(rows, as_json=as_json, title=pace.title)
+        for row in rows:
+            typer.echo(verdict(row, pace.title), err=as_json)
 
     run_cells(
         data=data,
         protocol_source=protocol,
         protocol=chosen.model_copy(update={"limits": limits}),
-        networks=[network],
-        backends=[registry.backend(backend)],
+        networks=[entry.name],
+        backends=[framework],
         seeds=[0],
         results=results,
         device=device,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from harness.cli.options import DEFAULT_DATA, Data, Device, ProtocolName
+from harness.cli.options import DEFAULT_DATA, LARGEST_NUMBER, Data, Device, ProtocolName
 
 
 def train(
@@ -16,7 +16,7 @@ def train(
     backend: Annotated[str, typer.Option("--backend")] = "torch",
     data: Data = DEFAULT_DATA,
     protocol: ProtocolName = "tiny",
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=LARGEST_NUMBER)] = 0,
     device: Device = "auto",
     force: Annotated[bool, typer.Option("--force", help="Train again from the start.")] = False,
 ) -> None:
@@ -33,7 +33,7 @@ def train(
     from harness.measuring.machine import machine
     from harness.protocol import load_protocol
     from harness.records import atomic
-    from harness.records.store import WEIGHTS, cell_folder
+    from harness.records.store import WEIGHTS, StoredRecord, cell_folder
 
     if out.suffix != ".safetensors":
         raise UsageError(f"--out {out}: expected a name that ends in .safetensors.")
@@ -62,5 +62,5 @@ def train(
     weights = folder / WEIGHTS
     if not weights.exists():
         raise UsageError(f"network {entry.name!r} has no weights to train.")
-    atomic.write_bytes(out, weights.read_bytes())
+    atomic.write_bytes(out, StoredRecord(record, folder).content(WEIGHTS))
     typer.echo(f"weights: {out}")

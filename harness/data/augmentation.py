@@ -156,6 +156,8 @@ def _randomise(
     for share, change in (
         (strengths.contrast, randomisation.contrast),
         (strengths.structures, randomisation.surroundings),
+        (strengths.organs, randomisation.organs),
+        (strengths.decoys, randomisation.decoys),
     ):
         chosen = _chosen(len(unit), share, rng)
         if chosen.any():

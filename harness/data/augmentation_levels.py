@@ -23,6 +23,8 @@ class Strengths:
     remap: float = 0.0  # the intensities go through a random curve
     contrast: float = 0.0  # brain and surroundings go through curves of their own
     structures: float = 0.0  # the surroundings are covered by sharp random shapes
+    organs: float = 0.0  # the surroundings become a few smooth regions with sharp edges
+    decoys: float = 0.0  # round things of the brain's size lie beside it
     vanish: float = 0.0  # the brain is covered, so that the slice holds none
     frame: float = 0.0  # the sides are cut off or air
     resolution: float = 0.0  # there are fewer pixels
@@ -44,17 +46,19 @@ LEVELS = {
     ),
     "domain": Strengths(
         rotation_deg=45,
-        zoom=0.3,
+        zoom=0.5,
         shift=0.25,
         elastic=0.02,
         gamma=0.5,
         bias=0.5,
         noise=0.06,
-        remap=0.1,
+        remap=0.15,
         contrast=0.2,
-        structures=0.3,
-        vanish=0.04,
-        frame=0.15,
+        structures=0.2,
+        organs=0.3,
+        decoys=0.3,
+        vanish=0.06,
+        frame=0.3,
         resolution=0.25,
         blur=0.3,
         motion=0.15,

@@ -55,7 +55,8 @@ def write_derivatives(
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise DataError(f"{folder}: is not empty; choose another --out.")
     folder.mkdir(parents=True, exist_ok=True)
-    _write_json(folder / "dataset_description.json", _description(dataset, network))
+    title = f"Brain masks by {network} on {dataset.meta.title}"
+    write_json(folder / "dataset_description.json", description(title, dataset.meta.licence))
     readme = f"Brain masks predicted by {network} (fetalbench) on {dataset.meta.title}.\n"
     (folder / "README.md").write_text(readme, encoding="utf-8")
     names = bids_names(dataset.slices)
@@ -86,7 +87,7 @@ def _write_stack(
     sidecar: dict[str, Any] = {"Type": "Brain", "Description": f"Predicted by {network}"}
     if first["source"]:
         sidecar["RawSources"] = [str(first["source"])]
-    _write_json(place / f"{entities}_desc-brain_mask.json", sidecar)
+    write_json(place / f"{entities}_desc-brain_mask.json", sidecar)
     return path
 
 
@@ -202,19 +203,21 @@ def _alphanumeric(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]", "", text) or "x"
 
 
-def _description(dataset: Dataset, network: str) -> dict[str, Any]:
+def description(name: str, licence: str = "") -> dict[str, Any]:
+    """The content of a derivative's `dataset_description.json`; no licence if it is not known."""
     try:
         own = version("fetalbench")
     except PackageNotFoundError:
         own = "unknown"
     return {
-        "Name": f"Brain masks by {network} on {dataset.meta.title}",
+        "Name": name,
         "BIDSVersion": BIDS_VERSION,
         "DatasetType": "derivative",
-        "License": dataset.meta.licence,
+        **({"License": licence} if licence else {}),
         "GeneratedBy": [{"Name": "fetalbench", "Version": own}],
     }
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write strict JSON."""
     path.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")

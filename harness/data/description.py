@@ -46,7 +46,7 @@ class DatasetMeta(BaseModel):
     kind: str = Field(description="phantom, bids, nifti, pairs, nnunet or arrays")
     source: str = Field(description="where the data come from, in words; no absolute path")
     licence: str
-    hash: str = ""
+    hash: str = Field(default="", pattern=r"^([0-9a-f]{64})?$")
     sets: dict[str, SetCounts] = Field(default_factory=dict)
     excluded: list[Exclusion] = Field(default_factory=list)
     warnings: list[str] = Field(default_factory=list)
@@ -72,6 +72,8 @@ def read_meta(folder: Path) -> DatasetMeta:
             f"{folder}: holds no dataset.json, so it is no prepared data set; "
             "prepare raw files with `fetalbench data import`."
         ) from None
+    except RecursionError:
+        raise DataError(f"{path}: is nested too deeply; make the data set anew.") from None
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read ({error}); make the data set anew.") from None
     version = raw.get("schema_version") if isinstance(raw, dict) else None

@@ -11,6 +11,9 @@ from harness.data.fitting import FitMode, fit_masks, step_of
 from harness.data.fitting import fit as fit_images
 from harness.data.normalisation import Normalisation, normalise
 
+# What needs all slices at once; the others are done stack by stack.
+WHOLE_ARRAY = "per_pixel_std"
+
 
 def prepare(
     dataset: Dataset,
@@ -41,9 +44,9 @@ def prepare(
         fitted = fit_images(dataset.images(stack)[taken], height, width, fit, step)
         # Stack by stack keeps the memory at the arrays' own size.
         images[places] = (
-            normalise(fitted, normalisation) if normalisation == "per_slice" else fitted
+            fitted if normalisation == WHOLE_ARRAY else normalise(fitted, normalisation)
         )
         masks[places] = fit_masks(dataset.masks(stack)[taken], height, width, fit, step)
-    if normalisation != "per_slice":
+    if normalisation == WHOLE_ARRAY:
         images = normalise(images, normalisation)
     return images[..., None], masks

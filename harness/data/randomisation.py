@@ -68,9 +68,89 @@ def surroundings(unit: Images, masks: Masks, rng: np.random.Generator) -> Images
     return changed
 
 
+def organs(unit: Images, masks: Masks, rng: np.random.Generator) -> Images:
+    """What lies around the head as a few smooth regions with sharp edges, as large organs are.
+
+    The regions follow the slice's own shapes, so a trunk stays a trunk; the grey level of each is
+    random, so fluid is not always bright. The phantom's own surroundings are busier than real ones,
+    and a network that learns so takes every smooth region for brain.
+    """
+    changed = unit.copy()
+    for index, image in enumerate(unit):
+        soft = ndimage.gaussian_filter(image, rng.uniform(1.0, 3.5), truncate=2.5)
+        count = int(rng.integers(3, 9))
+        edges = np.quantile(soft, np.sort(rng.uniform(0.2, 1, count - 1)))
+        level = rng.uniform(0.02, 1.0, count).astype(np.float32)
+        drawn = level[np.digitize(soft, edges)] + np.float32(rng.uniform(-0.5, 0.5)) * soft
+        drawn *= _grain(image.shape, rng)
+        share = np.float32(rng.uniform(0.5, 1.0))
+        where = (image > 0.04) & ~_near(masks[index], int(rng.integers(2, 10)))
+        mixed = image + share * (drawn - image)
+        changed[index][where] = np.clip(mixed[where], 0, 1)
+    return changed
+
+
+def decoys(unit: Images, masks: Masks, rng: np.random.Generator) -> Images:
+    """One to three round things of a head's size beside the brain: fluid pockets, trunks, bowel."""
+    _, height, width = unit.shape
+    y, x = np.mgrid[:height, :width].astype(np.float32)
+    changed = unit.copy()
+    for index in range(len(unit)):
+        free = ~_near(masks[index], int(rng.integers(1, 6)))
+        for _ in range(int(rng.integers(1, 4))):
+            radius = rng.uniform(0.04, 0.2) * min(height, width)
+            middle = rng.uniform(0, 1, 2) * (height, width)
+            inside, depth = _blob(y - middle[0], x - middle[1], radius, rng)
+            fill = _filling(unit, masks, rng)
+            rim = rng.uniform(0, 0.12) * radius + rng.uniform(0, 1.5)
+            fill = np.where(depth < rim, np.float32(rng.uniform(0, 1)), fill)
+            where = inside & free
+            changed[index][where] = fill[where]
+    return changed
+
+
+def _blob(
+    down: NDArray[np.float32],
+    right: NDArray[np.float32],
+    radius: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """An ellipse with a wavy edge around (0, 0): its pixels, and their depth below the edge."""
+    turn = rng.uniform(0, np.pi)
+    cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
+    long, short = radius * rng.uniform(1, 1.8), radius
+    along, across = (cos * down + sin * right) / long, (cos * right - sin * down) / short
+    angle = np.arctan2(across, along)
+    reach = np.ones_like(angle)
+    for waves in (2, 3, 5):
+        reach += np.float32(rng.normal(0, 0.25 / waves)) * np.cos(
+            waves * angle + np.float32(rng.uniform(0, 2 * np.pi))
+        )
+    depth = (reach - np.hypot(along, across)) * radius
+    return depth > 0, depth.astype(np.float32)
+
+
+def _filling(unit: Images, masks: Masks, rng: np.random.Generator) -> NDArray[np.float32]:
+    """What a decoy is filled with: smooth, of random regions, or of a slice without brain."""
+    shape, kind = (unit.shape[1], unit.shape[2]), rng.random()
+    others = np.flatnonzero(~masks.any(axis=(1, 2)))
+    if kind < 0.5:
+        slope = _field(*shape, 2, rng) * np.float32(rng.uniform(0, 0.12))
+        return np.clip((rng.uniform(0.1, 1) + slope) * _grain(shape, rng), 0, 1)
+    if kind < 0.75 or not len(others):
+        return patches((1, *shape), rng)[0]
+    soft = ndimage.gaussian_filter(unit[rng.choice(others)], rng.uniform(0, 2), truncate=2.5)
+    return np.clip(soft * np.float32(rng.uniform(0.6, 1.4)), 0, 1)
+
+
+def _grain(shape: tuple[int, int], rng: np.random.Generator) -> NDArray[np.float32]:
+    """A texture around 1, fine and faint."""
+    return 1 + np.float32(rng.uniform(0, 0.15)) * _field(*shape, int(rng.integers(16, 64)), rng)
+
+
 def without_brain(unit: Images, masks: Masks, rng: np.random.Generator) -> tuple[Images, Masks]:
-    """The brain covered by random patches: a slice that holds something there, but no brain."""
-    drawn = patches(unit.shape, rng)
+    """The brain covered: a slice that holds something there, smooth or of patches, but no brain."""
+    drawn = np.stack([_filling(unit, masks, rng) for _ in unit])
     changed = unit.copy()
     for index in range(len(unit)):
         rim = int(rng.integers(0, 5))

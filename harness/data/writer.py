@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -73,10 +75,26 @@ class DatasetWriter:
         self._rows: list[dict[str, Any]] = []
         self._digests: dict[str, str] = {}
         self.folder.parent.mkdir(parents=True, exist_ok=True)
+        self._sweep()
         self._temporary = Path(
             tempfile.mkdtemp(prefix=f".{self.folder.name}-", dir=self.folder.parent)
         )
+        # The lock dies with this process: the next one knows what it may sweep.
+        self._lock = os.open(self._temporary, os.O_RDONLY)
+        fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         (self._temporary / "stacks").mkdir()
+
+    def _sweep(self) -> None:
+        """Remove the temporary folders of writers that were killed."""
+        for left in self.folder.parent.glob(f".{self.folder.name}-????????"):
+            descriptor = os.open(left, os.O_RDONLY)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(left, ignore_errors=True)
+            except OSError:
+                pass  # its writer lives
+            finally:
+                os.close(descriptor)
 
     def _check_place(self, force: bool) -> None:
         if not self.folder.exists():
@@ -101,6 +119,7 @@ class DatasetWriter:
         trace: TracebackType | None,
     ) -> None:
         shutil.rmtree(self._temporary, ignore_errors=True)
+        os.close(self._lock)
 
     def add_stack(self, stack: Stack) -> None:
         """Write one stack's arrays and remember its rows. Raises `DataError` on a wrong stack."""

@@ -44,8 +44,7 @@ class Proof:
         allowed = TOLERANCE * self.max_abs_logit
         # A mask can only differ where rounding decides; such pixels are a tiny share.
         return (
-            self.max_abs_logit_difference <= allowed
-            and self.mask_pixels <= TIE_SHARE["float32"] * self.pixels
+            self.max_abs_logit_difference <= allowed and self.mask_pixels <= TIE_SHARE * self.pixels
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from backends.contract import Backend, Network, Runtime
-from backends.weights import initial_values, read_weights
+from backends.weights import read_weights, starting_values
 from harness import registry
 from harness.protocol import Input
 
@@ -25,5 +25,5 @@ def build_network(
     if weights is not None:
         network.set_weights(read_weights(weights, specs))
     elif specs:
-        network.set_weights(initial_values(specs, 0, registry.network(name).card.he_normal))
+        network.set_weights(starting_values(network, 0, registry.network(name).card.he_normal))
     return backend, network

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from backends import plans
 from harness import cores
 from harness.errors import EnvironmentFault
 from harness.jobs import interpreters
@@ -15,6 +16,25 @@ from harness.registry import KERAS_ENGINES
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 ROOT = Path(__file__).parents[2]
+# What these variables of a user's shell say would change what a framework computes, or by which
+# way: `TORCHDYNAMO_DISABLE` makes the plan compile eager, `NVIDIA_TF32_OVERRIDE` float32 TF32. No
+# process that computes gets them; what it needs is set below. Where caches lie may be said.
+STEERING = (
+    *("TORCH", "PYTORCH", "NVIDIA_TF32_OVERRIDE", "JAX_", "XLA_", "TF_", "KERAS_", "FLAX_"),
+    *(
+        "OMP_",
+        "GOMP_",
+        "KMP_",
+        "MKL_",
+        "OPENBLAS_",
+        "ONEDNN_",
+        "DNNL_",
+        "CUBLAS_",
+        "CUDNN_",
+        "ORT_",
+    ),
+)
+HARMLESS = ("_HOME", "_CACHE_DIR", "_DATA_DIR", "_LOG_LEVEL", "_PREALLOCATE", "JAX_PLATFORMS")
 # What the driver makes for a GPU: on Linux, in a container that has any of several, and in WSL2.
 GPU_FILES = os.pathsep.join(("/proc/driver/nvidia/gpus/*", "/dev/nvidia[0-9]*", "/dev/dxg"))
 # Other patterns, so that a test can pretend that there is one.
@@ -27,6 +47,21 @@ DETERMINISM = (
     "TF_CUDNN_USE_AUTOTUNE",
 )
 XLA_FLAGS = "XLA_FLAGS"
+
+
+def steers(name: str) -> bool:
+    """Whether a variable of this name may change what a framework computes.
+
+    XLA's flags may say where CUDA lies: they stay, without determinism, and the record has them.
+    """
+    harmless = name == XLA_FLAGS or (name.endswith(HARMLESS) and name != "KERAS_HOME")
+    return name.startswith(STEERING) and not harmless
+
+
+def forget_steering() -> None:
+    """Remove what steers a framework from the environment of this process, for its commands."""
+    for name in [name for name in os.environ if steers(name)]:
+        del os.environ[name]
 
 
 def gpu_present() -> bool:
@@ -58,6 +93,11 @@ def worker_threads(threads: int) -> int:
     return threads or usable
 
 
+def engine_cache(folder: Path, *, fresh: bool) -> dict[str, str]:
+    """Variables that declare where TensorRT keeps its engines, and whether to build them again."""
+    return {plans.ENGINES: str(folder)} | ({plans.FRESH_ENGINES: "1"} if fresh else {})
+
+
 def _without_determinism(variables: Mapping[str, str]) -> dict[str, str]:
     """The variables without what a user's shell may ask of any process."""
     kept = {name: value for name, value in variables.items() if name not in DETERMINISM}
@@ -82,7 +122,8 @@ def worker_environment(
     `torch.compile` keeps its own, empty for those.
     """
     count = str(threads)
-    variables = _without_determinism(os.environ) | {
+    variables = {name: value for name, value in os.environ.items() if not steers(name)}
+    variables = _without_determinism(variables) | {
         "OMP_NUM_THREADS": count,
         "MKL_NUM_THREADS": count,
         "OPENBLAS_NUM_THREADS": count,
@@ -94,6 +135,8 @@ def worker_environment(
         # CUDA's own order is by speed: an index would name another GPU than the driver's does.
         "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
         "PYTHONHASHSEED": "0",
+        # Neither read ~/.keras/keras.json, whose floatx may be float16, nor write it.
+        "KERAS_HOME": os.devnull,
         # A worker is where its framework is: it asks nobody else.
         interpreters.VARIABLE: "",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")])),

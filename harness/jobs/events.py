@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from harness.jobs.job import Stage
-from harness.records.schema import CellKey, Condition, Status
+from harness.records.schema import CellKey, Condition, PlanAccuracy, Status
 
 
 class Base(BaseModel):
@@ -26,7 +26,7 @@ class GridReady(Base):
     event: Literal["grid"] = "grid"
     todo: int
     done: int
-    what: Literal["cells", "measuring processes"] = "cells"
+    what: Literal["cells", "measuring processes", "trials"] = "cells"
 
 
 class WorkerStarted(Base):
@@ -48,6 +48,13 @@ class CellBusy(Base):
     """Another process holds the cell's lock; the cell is left to it."""
 
     event: Literal["busy"] = "busy"
+    cell: CellKey
+
+
+class DeviceBusy(Base):
+    """The cell waits: another one measures on its device, or would disturb its measuring."""
+
+    event: Literal["waits"] = "waits"
     cell: CellKey
 
 
@@ -85,12 +92,31 @@ class MeasuringStarted(Base):
     default: bool
 
 
+class StillAtWork(Base):
+    """The worker has done a batch or a query since its last event."""
+
+    event: Literal["at_work"] = "at_work"
+
+
+class ScoringStarted(Base):
+    """The worker scores a plan on the test sets; the entry is its result if the worker dies."""
+
+    event: Literal["scoring"] = "scoring"
+    entry: PlanAccuracy
+
+
 class CellDone(Base):
     """The cell's record is committed."""
 
     event: Literal["done"] = "done"
     cell: CellKey
     status: Status
+
+
+class JobStopped(Base):
+    """The worker was asked to stop, and has saved what is worth keeping."""
+
+    event: Literal["stopped"] = "stopped"
 
 
 class JobRefused(Base):
@@ -106,11 +132,15 @@ Event = (
     | WorkerStarted
     | CellStarted
     | CellBusy
+    | DeviceBusy
     | StageStarted
     | TrainingRestarted
     | EpochDone
     | MeasuringStarted
+    | StillAtWork
+    | ScoringStarted
     | CellDone
+    | JobStopped
     | JobRefused
 )
 Report = Callable[[Event], None]

@@ -37,12 +37,15 @@ class Job(BaseModel):
 
     Without cells it is the template of a run: all that its jobs share. The command line makes it.
 
-    `weights` names a file that takes the place of training. Folders are as the user typed them,
+    `weights` names a file that takes the place of training, `weights_sha256` is the digest of its
+    values. Folders are as the user typed them,
     for the command that repeats a cell. `hardware` is the machine as the parent sees it: a worker
     that is pinned to fewer cores must file its record in the same place. With `measured_seed` only
     cells of that seed are timed, since latency does not depend on the weights. `plan` restricts
     measuring to one execution plan, None means the protocol's; `part` is the number of this process
-    among the `parts` whose samples the records gather.
+    among the `parts` whose samples the records gather. Of jobs that do not measure, `at_once` may
+    run at a time. `typed` are data set and results folder as the user typed them, if the fields are
+    not.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -55,6 +58,7 @@ class Job(BaseModel):
     cells: tuple[CellKey, ...] = ()
     stages: tuple[Stage, ...] = RUN_STAGES
     weights: Path | None = None
+    weights_sha256: str | None = None
     device: Device = "cpu"
     force: bool = False
     measured_seed: int | None = None
@@ -62,6 +66,13 @@ class Job(BaseModel):
     part: int = 0
     parts: int = 1
     stream: StreamSettings | None = None
+    at_once: int = 1
+    typed: tuple[Path, Path] | None = None
+
+    def anchored(self) -> Job:
+        """The same with absolute folders, for a process whose network may change its folder."""
+        update = {"dataset": self.dataset.absolute(), "results": self.results.absolute()}
+        return self.model_copy(update={**update, "typed": (self.dataset, self.results)})
 
     @property
     def machine(self) -> str:
@@ -125,10 +136,11 @@ class Job(BaseModel):
 
     def command(self, cell: CellKey) -> str:
         """What a user types to repeat one cell. An absolute path tells who ran it: its end only."""
-        words = ["fetalbench", *self._verb(cell), "--data", _shown(self.dataset)]
+        dataset, results = self.typed or (self.dataset, self.results)
+        words = ["fetalbench", *self._verb(cell), "--data", _shown(dataset)]
         words += ["--protocol", _shown(Path(self.protocol_source)), "--device", self.device]
-        if self.stages != ("train",) and self.results != Path("results"):
-            words += ["--results", _shown(self.results)]
+        if self.stages != ("train",) and results != Path("results"):
+            words += ["--results", _shown(results)]
         if self.stages not in (("evaluate",), ("stream",)):
             words += ["--force"]
         return shlex.join(words)

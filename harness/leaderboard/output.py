@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
 from harness.errors import EnvironmentFault, RecordError
+from harness.records import atomic, leftovers
 
 MANIFEST = "files.txt"
 HEADER = "# Written by fetalbench, which deletes these files once no record gives them.\n"
@@ -23,23 +24,41 @@ def with_manifest(files: Mapping[str, bytes]) -> dict[str, bytes]:
 def write(files: Mapping[str, bytes], out: Path) -> None:
     """Write the files below `out`, and delete those of an earlier report that are not among them.
 
-    Files that no report wrote stay as they are. Raises `EnvironmentFault` if the folder cannot be
-    written and `RecordError` if a file would land outside `out`.
+    All or nothing: on a full disk the earlier report stands. Files that no report wrote stay as
+    they are. Raises `EnvironmentFault` if the folder cannot be written and `RecordError` if a file
+    would land outside `out`.
     """
     for name in files:
         _check_inside(name, out)
     try:
         old = _listed(out)
-        for name, content in files.items():
-            path = out / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+        _replace(files, out)
         _remove(old - files.keys(), out)
     except OSError as error:
         raise EnvironmentFault(
             f"{error.filename or out}: cannot be written ({error.strerror}); choose another folder "
             "with --out."
         ) from None
+
+
+def _replace(files: Mapping[str, bytes], out: Path) -> None:
+    """Write all files beside their places, then put them there: the old report stands till then.
+
+    Raises `EnvironmentFault` and leaves nothing if one cannot be written (a full disk).
+    """
+    leftovers.sweep(out)
+    beside: dict[Path, Path] = {}
+    try:
+        for name, content in files.items():
+            path = out / name
+            temporary = path.with_name(f".{path.name}.{leftovers.token()}.tmp")
+            beside[temporary] = path
+            atomic.write_new(temporary, content, named=path)
+        for temporary, path in beside.items():
+            temporary.replace(path)
+    finally:
+        for temporary in beside:
+            temporary.unlink(missing_ok=True)
 
 
 def differences(files: Mapping[str, bytes], out: Path) -> list[str]:

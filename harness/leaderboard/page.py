@@ -6,10 +6,12 @@ import base64
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.errors import RecordError
 from harness.leaderboard import exports
 from harness.leaderboard.board.boards import build_boards
 from harness.leaderboard.board.columns import MISSING
@@ -19,7 +21,8 @@ from harness.leaderboard.figures import palette
 from harness.leaderboard.figures.heatmaps import SIGNS
 from harness.leaderboard.output import with_manifest
 from harness.leaderboard.view import BoardView, Extent, view_of
-from harness.records.store import load_galleries, load_records
+from harness.records.provenance import without_paths
+from harness.records.store import Survey, load_galleries, survey
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = "index.html"
@@ -34,6 +37,7 @@ LINK_TO_RESULTS = "../"
 def render(
     results: Path,
     *,
+    found: Survey | None = None,
     dataset: str | None = None,
     protocol: str | None = None,
     machine: str | None = None,
@@ -45,16 +49,19 @@ def render(
 
     The same records give the same bytes, wherever the output folder is. `link` leads from the page
     to the folder that holds `results`; `pdf` adds each figure as PDF; without `figures` there are
-    none, which takes a fraction of the time. Raises `RecordError` and `UsageError`.
+    none, which takes a fraction of the time. `found` is what a survey of `results` has found; the
+    page names what that left out. Raises `RecordError` and `UsageError`.
     """
+    found = found or survey(results)
     views = read_views(
-        results, dataset=dataset, protocol=protocol, machine=machine, figures=figures
+        results, found, dataset=dataset, protocol=protocol, machine=machine, figures=figures
     )
-    return with_manifest(files_of(views, results, link=link, pdf=pdf))
+    return with_manifest(files_of(views, results, link=link, pdf=pdf, left_out=found.left_out))
 
 
 def read_views(
     results: Path,
+    found: Survey,
     *,
     dataset: str | None = None,
     protocol: str | None = None,
@@ -62,8 +69,10 @@ def read_views(
     figures: bool = True,
 ) -> list[BoardView]:
     """What the page shows, largest board first. Raises `RecordError` and `UsageError`."""
+    if found.left_out and not found.records:
+        raise RecordError(found.left_out[0])
     boards = build_boards(
-        load_records(results),
+        found.records,
         load_galleries(results),
         dataset=dataset,
         protocol=protocol,
@@ -77,13 +86,20 @@ def read_views(
 
 
 def files_of(
-    views: Sequence[BoardView], results: Path, *, link: str, url: str = "", pdf: bool = False
+    views: Sequence[BoardView],
+    results: Path,
+    *,
+    link: str,
+    url: str = "",
+    pdf: bool = False,
+    left_out: Sequence[str] = (),
 ) -> dict[str, bytes]:
     """The page, the exports and the figures; `url` is where the page will be served, if known."""
+    left_out = [without_paths(sentence, {"results": results}) for sentence in left_out]
     boards = [view.board for view in views]
     rows = exports.table(boards, results)
     texts = (exports.to_csv(rows), exports.to_json(rows), exports.to_latex(boards))
-    files = {PAGE: _page(views, link, url).encode()}
+    files = {PAGE: _page(views, link, url, left_out).encode()}
     files |= {name: text.encode() for name, text in zip(EXPORTS, texts, strict=True)}
     for view in views:
         for drawing in (*view.pictures.drawings, *view.pictures.beside):
@@ -93,7 +109,7 @@ def files_of(
     return files
 
 
-def _page(views: Sequence[BoardView], link: str, url: str) -> str:
+def _page(views: Sequence[BoardView], link: str, url: str, left_out: Sequence[str]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -109,6 +125,7 @@ def _page(views: Sequence[BoardView], link: str, url: str) -> str:
         VERDICT_SIGNS=SIGNS,
     )
     environment.filters["svg"] = _inline
+    environment.filters["quoted"] = quote
     columns = {column.key: None for view in views for column in view.board.columns}
     css = environment.get_template("page.css.j2").render(
         columns=list(columns), scheme=palette.SCHEME, palette=palette
@@ -116,6 +133,7 @@ def _page(views: Sequence[BoardView], link: str, url: str) -> str:
     script = (TEMPLATES / "page.js").read_text(encoding="utf-8")
     return environment.get_template("page.html.j2").render(
         views=views,
+        left_out=left_out,
         css=Markup(css),
         css_hash=_hash(css),
         script=Markup(script),

@@ -17,14 +17,16 @@ from harness.leaderboard.figures import palette
 from harness.leaderboard.output import with_manifest
 from harness.leaderboard.page import files_of, read_views
 from harness.leaderboard.view import BoardView
-from harness.records.store import RECORD, load_records
+from harness.records.store import RECORD, Survey, survey
 
 CARD = "card.png"
 CARD_PIXELS = (1200, 630)
 DPI = 100
 
 
-def published_files(results: Path, url: str = "") -> dict[str, bytes]:
+def published_files(
+    results: Path, url: str = "", *, found: Survey | None = None
+) -> dict[str, bytes]:
     """The report with links to records inside the folder, the records' JSON, and the card.
 
     Masks, samples and weights are left out: the page shows what it needs of them. `url` is where
@@ -33,9 +35,11 @@ def published_files(results: Path, url: str = "") -> dict[str, bytes]:
     """
     if url and not urlsplit(url).netloc:
         raise UsageError(f"--url {url!r}: expected an address like https://example.org/board.")
-    views = read_views(results)
-    files = files_of(views, results, link="", url=f"{url.rstrip('/')}/" if url else "")
-    for stored in load_records(results):
+    found = found or survey(results)
+    views = read_views(results, found)
+    address = f"{url.rstrip('/')}/" if url else ""
+    files = files_of(views, results, link="", url=address, left_out=found.left_out)
+    for stored in found.records:
         files[f"{place_of(stored, results)}/{RECORD}"] = (stored.folder / RECORD).read_bytes()
     # Without it, GitHub Pages would pass the folder through Jekyll.
     files[".nojekyll"] = b""

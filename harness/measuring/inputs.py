@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from backends.contract import Array
@@ -17,17 +19,22 @@ class Inputs:
 
     `images` are (n, height, width, 1) float32; batch k is (batch, height, width, 1) and is the
     same for the same seed in every framework and process. Batch 0 is for warming up.
+    `pulse` is called when a batch is asked for: between two queries, so that it is never timed.
     """
 
-    def __init__(self, images: Array, batch: int, seed: int) -> None:
+    def __init__(
+        self, images: Array, batch: int, seed: int, pulse: Callable[[], None] = lambda: None
+    ) -> None:
         if len(images) == 0:
             raise DataError("there are no images to time with: the test sets are empty.")
         self._images = images
         self._batch = batch
+        self._pulse = pulse
         self._order = np.random.default_rng(seed).permutation(len(images))
 
     def batch(self, index: int) -> Array:
         """Batch number `index`, contiguous."""
+        self._pulse()
         places = np.arange(index * self._batch, (index + 1) * self._batch)
         rows = self._order[places % len(self._images)]
         shifts = places // len(self._images)

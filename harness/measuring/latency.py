@@ -15,7 +15,13 @@ import numpy as np
 import pandas as pd
 
 from backends.contract import Array, Bytes, Inference, Network
-from backends.errors import BackendError, Unsupported, is_out_of_memory
+from backends.errors import (
+    BackendError,
+    Unsupported,
+    is_out_of_memory,
+    is_sticky,
+    logits_fault,
+)
 from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
@@ -47,7 +53,7 @@ class Measurement:
     """Raw samples under one condition in one process, and what is known about them.
 
     `default` says that evaluation uses this plan; `reasons` say why the status is not ok, `doubts`
-    why the figures are not to be published.
+    why the figures are not to be published. With `lost_device` the process can measure no more.
     """
 
     condition: Condition
@@ -65,6 +71,7 @@ class Measurement:
     first_call_ns: int | None = None
     synchronise_ns: int | None = None
     deterministic: bool | None = None
+    lost_device: bool = False
     memory: Mapping[str, MemoryQuantity] = field(default_factory=dict)
 
     def samples(self) -> pd.DataFrame:
@@ -92,6 +99,7 @@ class Setting:
     `process` is the number of this process among `processes` that share the profile's queries, and
     `deterministic` whether it keeps to deterministic operations.
     `default` is the key of the plan that evaluation uses; without `meter` memory stays unknown.
+    `pulse` is called between queries.
     """
 
     profile: Profile
@@ -103,6 +111,7 @@ class Setting:
     default: str = ""
     deterministic: bool | None = None
     meter: Meter | None = None
+    pulse: Callable[[], None] = lambda: None
 
     def measurement(self, condition: Condition, **found: Any) -> Measurement:
         """A measurement of this process."""
@@ -115,9 +124,13 @@ class Setting:
             **found,
         )
 
-    def failed(self, condition: Condition, status: Status, reason: str) -> Measurement:
+    def failed(
+        self, condition: Condition, status: Status, reason: str, *, lost_device: bool = False
+    ) -> Measurement:
         """A measurement that has no samples."""
-        return self.measurement(condition, status=status, reasons=(reason,))
+        return self.measurement(
+            condition, status=status, reasons=(reason,), lost_device=lost_device
+        )
 
 
 def measure(network: Network, images: Array, condition: Condition, setting: Setting) -> Measurement:
@@ -127,7 +140,7 @@ def measure(network: Network, images: Array, condition: Condition, setting: Sett
     and a reason, not errors.
     """
     try:
-        inputs = Inputs(images, condition.batch, setting.seed)
+        inputs = Inputs(images, condition.batch, setting.seed, setting.pulse)
         return _measure(network, inputs, condition, setting)
     except Exception as error:
         if is_out_of_memory(error):
@@ -138,7 +151,7 @@ def measure(network: Network, images: Array, condition: Condition, setting: Sett
             raise
         # A plan of a compiler or runtime can break in any way; the others are still measured.
         sentence = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return setting.failed(condition, "crashed", sentence)
+        return setting.failed(condition, "crashed", sentence, lost_device=is_sticky(error))
 
 
 def _measure(
@@ -152,24 +165,21 @@ def _measure(
     running = setting.meter.running() if setting.meter else {}
     median_ms = float(np.median(timed.latency_ns)) / NS_PER_MS
     work = setting.flops, condition.batch, median_ms, (setting.peaks or {}).get(condition.plan)
-    wrong = [
-        compiled,
-        gates.faster_than_the_device(*work),
-        _kept_masks(network, inputs, timed, condition),
-    ]
+    kept = _kept_masks(network, inputs, ready, timed, condition)
+    wrong = [compiled, gates.faster_than_the_device(*work), kept.wrong]
     findings = [one for one in (ready.hidden, gates.remembered(timed.latency_ns)) if one]
     reasons = tuple(one.sentence for one in findings if one.certain)
     reasons += tuple(reason for reason in wrong if reason)
     doubts = [load.sentence(), quota.sentence()]
     doubts.append(None if ready.steady else _not_steady(setting.profile))
     doubts += [one.sentence for one in findings if not one.certain]
-    remark = gates.faster_than_products(*work)
+    remarks = (gates.faster_than_products(*work), kept.remark)
     return setting.measurement(
         condition,
         status="invalid" if reasons else "ok",
         reasons=reasons,
         doubts=tuple(doubt for doubt in doubts if doubt),
-        remarks=(remark,) if remark else (),
+        remarks=tuple(remark for remark in remarks if remark),
         latency_ns=timed.latency_ns,
         window_ns=timed.window_ns,
         steady=ready.steady,
@@ -237,22 +247,67 @@ def _not_steady(profile: Profile) -> str:
     return f"not steady after {profile.warm_up_limit_s:g} s of warm-up."
 
 
-def _kept_masks(network: Network, inputs: Inputs, timed: Timed, condition: Condition) -> str | None:
-    """Compare the kept results with what the evaluation gives for the same images."""
+@dataclass(frozen=True)
+class _Kept:
+    """What the results that were kept say: why the measurement is wrong, and what to remark."""
+
+    wrong: str | None = None
+    remark: str | None = None
+
+
+def _kept_masks(
+    network: Network, inputs: Inputs, ready: _Ready, timed: Timed, condition: Condition
+) -> _Kept:
+    """Compare the kept results with the framework's own float32 network on the same images.
+
+    A plan that claims float32 must give its masks. Any other is scored itself on the test sets
+    (measuring, 12): here it need only give the same answer again, and what differs is remarked.
+    """
+    differing = total = 0
     for query, result in timed.kept.items():
-        if condition.quantity == "forward":
-            masks = np.asarray(result).argmax(-1)
-        elif isinstance(result, np.ndarray) and result.dtype == np.uint8:
-            masks = result
+        batch = inputs.batch(Inputs.of_query(query))
+        logits = network.predict(batch)
+        if fault := _fault(network, result, logits, condition):
+            return _Kept(fault)
+        masks = _masks_of(result, condition)
+        if masks is None:
+            return _Kept("the end-to-end result is not a uint8 mask on the host.")
+        if condition.precision == "float32":
+            wrong = gates.other_masks(masks, logits)
+            if wrong and _unpools(network):
+                wrong = gates.other_masks(masks, logits, unpools=True)
         else:
-            return "the end-to-end result is not a uint8 mask on the host."
-        logits = network.predict(inputs.batch(Inputs.of_query(query)))
-        finding = gates.other_masks(masks, logits, condition.precision)
-        if finding and _unpools(network):
-            finding = gates.other_masks(masks, logits, condition.precision, unpools=True)
-        if finding:
-            return finding
-    return None
+            wrong = gates.other_answer(masks, _answer(ready, batch, condition))
+            differing += int((masks != logits.argmax(-1)).sum())
+            total += masks.size
+        if wrong:
+            return _Kept(wrong)
+    if not differing:
+        return _Kept()
+    return _Kept(remark=f"{differing} of {total} pixels timed differ from float32's masks.")
+
+
+def _fault(network: Network, result: Any, logits: Array, condition: Condition) -> str | None:
+    """Why the network's logits, or those that were timed, cannot be compared."""
+    shape = (len(logits), network.height, network.width, network.classes)
+    timed = [np.asarray(result)] if condition.quantity == "forward" else []
+    faults = (logits_fault(values, shape) for values in (logits, *timed))
+    return next((fault for fault in faults if fault), None)
+
+
+def _masks_of(result: Any, condition: Condition) -> Array | None:
+    """Masks (n, h, w) of a result on the host; None if an end-to-end query gave something else."""
+    if condition.quantity == "forward":
+        return np.asarray(result).argmax(-1)
+    return result if isinstance(result, np.ndarray) and result.dtype == np.uint8 else None
+
+
+def _answer(ready: _Ready, batch: Array, condition: Condition) -> Array:
+    """The masks that the timed query gives for a batch, asked once more."""
+    ready.inference.set_images(batch)
+    _, result = time_query(ready.inference)
+    masks = _masks_of(ready.read(result), condition)
+    return np.empty(0, np.uint8) if masks is None else masks
 
 
 def _unpools(network: Network) -> bool:

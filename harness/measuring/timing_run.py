@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -32,24 +33,26 @@ def measure_network(
     processes: int = 1,
     deterministic: bool | None = None,
     meter: Meter | None = None,
+    pulse: Callable[[], None] = lambda: None,
     begin: Callable[[Condition], bool] = lambda _: True,
 ) -> Iterator[Measurement]:
     """Measure a network on (n, h, w, 1) float32 images, under one condition after the other.
 
     `begin` is called before each measurement and may leave it out. Batches grow, so that the peaks
     of memory do; after one that did not fit, the larger ones of the same plan and quantity are not
-    tried.
+    tried. `pulse` is called between queries. An error that loses the device ends the series.
     """
     setting = Setting(
         profile=profile(settings.profile),
         seed=seed,
         flops=_flops(network),
-        peaks=peak_flops(backend, [plan.key for plan in plans if device in plan.devices], device),
+        peaks=peak_flops(backend, _with_peak(plans, device), device),
         process=process,
         processes=processes,
         default=execution_plans.default(backend.capabilities.plans, device).key,
         deterministic=deterministic,
         meter=meter,
+        pulse=pulse,
     )
     for plan in plans:
         full: dict[Quantity, int] = {}  # the batch size that did not fit
@@ -60,10 +63,15 @@ def measure_network(
                 reason = f"skipped_after_oom: batch {most} did not fit."
                 yield setting.failed(condition, "oom", reason)
                 continue
+            # What the last batch size held must not count as this one's.
+            network.release()
+            gc.collect()
             found = _watched(backend, network, images, plan, condition, setting, device)
             if found.status == "oom":
                 full[condition.quantity] = condition.batch
             yield found
+            if found.lost_device:
+                return
 
 
 def _watched(
@@ -105,8 +113,10 @@ def _other_arithmetic(backend: Backend, plan: Plan) -> tuple[str, ...]:
     return (f"plan {plan.key!r} says {plan.precision} and multiplies in {found}.",)
 
 
+def _with_peak(plans: Sequence[Plan], device: str) -> list[str]:
+    """Plans whose rate has a peak to be held against: products of 8-bit integers are not timed."""
+    return [p.key for p in plans if device in p.devices and p.precision != "int8"]
+
+
 def _flops(network: Network) -> int | None:
-    try:
-        return cost.count(network.operations(), network.weight_specs()).flops
-    except Unsupported:
-        return None
+    return cost.of(network)[0].flops

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import EnvironmentFault
+from harness.records import leftovers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,26 +34,43 @@ def _named(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise EnvironmentFault(
-            f"{path}: cannot be written ({error.strerror or error}); free space or choose another "
+            f"{path}: cannot be written ({_why(error, path)}); free space or choose another "
             "folder, what stood there is unchanged."
         ) from None
 
 
+def _why(error: OSError, path: Path) -> str:
+    """The reason in words; `mkdir` says of a link that leads nowhere that it exists."""
+    for folder in path.parents:
+        if folder.is_symlink() and not folder.exists():
+            return f"{folder} is a link to what does not exist"
+    return error.strerror or str(error)
+
+
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace `path` by `content`. Raises `EnvironmentFault`, and leaves no temp file then."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{leftovers.token()}.tmp")
     with _named(path):
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+            write_new(temporary, content, named=path)
             temporary.replace(path)
             fsync_folder(path.parent)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def write_new(path: Path, content: bytes, *, named: Path) -> None:
+    """Write a file that is not there, to the disk. Raises `EnvironmentFault`, which names `named`.
+
+    A full disk shows when the buffer is written out, not before.
+    """
+    with _named(named):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def link(source: Path, target: Path) -> None:
@@ -100,6 +118,11 @@ def swap_folder(staging: Path, final: Path) -> None:
 def old_name(final: Path) -> Path:
     """Where a folder stands while another takes its place."""
     return final.with_name(final.name + ".old")
+
+
+def settle(final: Path) -> None:
+    """Undo or complete a swap that was killed; the caller holds the lock."""
+    _settle(final, old_name(final))
 
 
 def _settle(final: Path, old: Path) -> None:

@@ -14,8 +14,12 @@ from pathlib import Path
 
 from harness.records.schema import Machine, Provenance
 
-# Variables that change what a framework computes or how fast.
-PREFIXES = ("OMP_", "MKL_", "TF_", "XLA_", "JAX_", "KERAS_BACKEND", "CUDA_VISIBLE", "CUBLAS_")
+# Variables that change what a framework computes or how fast. What a user's shell says of most of
+# them reaches no worker (`harness.jobs.environment`); libraries and limits loaded before it do.
+PREFIXES = (
+    *("OMP_", "MKL_", "KMP_", "OPENBLAS_", "TF_", "XLA_", "JAX_", "TORCH", "NVIDIA_TF32_OVERRIDE"),
+    *("KERAS_BACKEND", "CUDA_VISIBLE", "CUBLAS_", "LD_PRELOAD", "MALLOC_", "GLIBC_TUNABLES"),
+)
 # An absolute path of at least two parts; not the one in a URL, and not "images/s" or "n/a".
 _PART = r"[^\s/:;,'\"()<>]"
 ABSOLUTE_PATH = re.compile(rf"(?<![\w./~>-])/(?:{_PART}+/)+({_PART}*)")
@@ -85,7 +89,9 @@ def _environment() -> dict[str, str]:
 
 def collect(backend_versions: dict[str, str], hardware: Machine) -> Provenance:
     """The provenance of a record made by this process on `hardware`."""
-    commit = _git("rev-parse", "HEAD")
+    # Installed into somebody's project, this file lies in their repository and is not part of it.
+    ours = _git("ls-files", "--error-unmatch", Path(__file__).name)
+    commit = _git("rev-parse", "HEAD") if ours else None
     return Provenance(
         fetalbench=fetalbench_version(),
         git_commit=commit,

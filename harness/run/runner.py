@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from itertools import groupby, product
 
-from backends.plans import Plan
+from backends.plans import PLANS, Plan, default
 from harness import registry
 from harness.data.description import read_meta
 from harness.errors import (
@@ -21,13 +21,18 @@ from harness.jobs.environment import DeviceChoice
 from harness.jobs.events import Report
 from harness.jobs.job import Device, Job, Stage
 from harness.jobs.recording import NO_DEVICE, make_record
-from harness.measuring import entries
 from harness.measuring.profiles import profile
 from harness.protocol import Protocol
 from harness.records import store
 from harness.records.schema import CellKey, Record, Status
-from harness.run.grid import GridCell, is_accurate, measured_seed
-from harness.run.order import shuffled
+from harness.run import order
+from harness.run.grid import (
+    GridCell,
+    is_accurate,
+    measured_seed,
+    missing_parts,
+    scoring_is_due,
+)
 from harness.run.supervisor import run_jobs
 
 # Of a latency: what a plan or a batch size cannot do is a result, the rest a failure.
@@ -80,6 +85,7 @@ def record_of(template: Job, key: CellKey) -> Record | None:
 
 def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary:
     """Run what is to do and record what cannot be run. Raises `Interrupted` or `Faulty`."""
+    store.sweep(template.results)
     able = [cell for cell in cells if cell.can_run]
     for cell in cells:
         if not cell.can_run:
@@ -88,16 +94,35 @@ def execute(template: Job, cells: Sequence[GridCell], report: Report) -> Summary
     stages: tuple[Stage, ...] = template.stages
     if apart:
         stages = tuple(stage for stage in stages if stage != "measure")
+    # One seed to its last figure makes a page; the other seeds come after that.
+    seed = measured_seed([cell.key.seed for cell in cells])
+    early = [cell for cell in cells if cell.key.seed == seed]
     if stages:
-        todo = [cell for cell in able if _is_due(template, cell)]
-        report(events.GridReady(todo=len(todo), done=len(cells) - len(todo)))
-        seed = measured_seed([cell.key.seed for cell in cells])
-        groups = _grouped([cell.key for cell in todo], share=not apart)
-        jobs = [template.with_cells(g, stages=stages, measured_seed=seed) for g in groups]
-        run_jobs(jobs, report)
+        _train(template, early, stages, report, share=not apart)
     if "measure" in template.stages and apart:
         _measure_apart(template, [cell.key for cell in able], report)
+    if stages and len(early) < len(cells):
+        later = [cell for cell in cells if cell.key.seed != seed]
+        _train(template, later, stages, report, share=not apart, measured_seed=seed)
     return _summary(template, cells)
+
+
+def _train(
+    template: Job,
+    cells: Sequence[GridCell],
+    stages: tuple[Stage, ...],
+    report: Report,
+    *,
+    share: bool,
+    measured_seed: int | None = None,
+) -> None:
+    """Do those stages of the cells that are due; without a measured seed each may be timed."""
+    todo = [cell.key for cell in cells if cell.can_run and _is_due(template, cell)]
+    report(events.GridReady(todo=len(todo), done=len(cells) - len(todo)))
+    groups = _grouped(order.by_worth(todo, template.protocol.grid.first), share=share)
+    run_jobs(
+        [template.with_cells(g, stages=stages, measured_seed=measured_seed) for g in groups], report
+    )
 
 
 def _is_due(template: Job, cell: GridCell) -> bool:
@@ -124,54 +149,74 @@ def _summary(template: Job, cells: Sequence[GridCell]) -> Summary:
 
 
 def _measure_apart(template: Job, keys: Sequence[CellKey], report: Report) -> None:
-    """Measure after the last training, each plan of a cell in several fresh processes.
+    """Measure after the first seed's trainings, each plan of a cell in several fresh processes.
 
-    One pass over all of them for each process, in an order that is drawn again for each pass and
-    interleaved between backends (measuring, 6): drift of the machine falls on all alike. A plan
-    that lacks passes, because a run was interrupted, gets the rest.
+    In stages (`order.stages`), each with one pass over all of it for each process, in an order that
+    is drawn again for each pass and interleaved between backends (measuring, 6): drift of the
+    machine falls on all alike. A plan that lacks passes, because a run was interrupted, gets the
+    rest.
     """
-    settings = template.protocol.measuring
+    settings, first = template.protocol.measuring, template.protocol.grid.first
     seed = measured_seed([key.seed for key in keys])
     timed = [key for key in keys if key.seed == seed]
     units = [(key, plan) for key in timed for plan in template.execution_plans(key.backend)]
     parts = profile(settings.profile).processes
     every = list(range(parts)) if template.force else None
-    missing = {(key, plan): every or _missing(template, key, plan) for key, plan in units}
+    missing = {
+        (key, plan): every
+        or sorted(
+            {*_missing(template, key, plan)} | ({0} if _to_score(template, key, plan) else set())
+        )
+        for key, plan in units
+    }
     if jobs := sum(map(len, missing.values())):
         report(events.GridReady(todo=jobs, done=0, what="measuring processes"))
-    for part in range(parts):
-        chosen = [unit for unit in units if part in missing[unit]]
-        order = shuffled(chosen, lambda unit: unit[0].backend, settings.order_seed + part)
-        for key, plan in order:
+    staged = order.stages(
+        units,
+        lambda unit: unit[1] == default(PLANS[unit[0].backend], template.device),
+        lambda unit: unit[0].network in first,
+    )
+    for stage, part in product(staged, range(parts)):
+        chosen = [unit for unit in stage if part in missing[unit]]
+        drawn = order.shuffled(chosen, lambda unit: unit[0].backend, settings.order_seed + part)
+        for key, plan in sorted(drawn, key=lambda unit: unit[0].network not in first):
             # One that failed in the pass before has a hole that no later pass may cover up.
-            if (template.force and part == 0) or _missing(template, key, plan)[:1] == [part]:
+            if (template.force and part == 0) or _is_next(template, key, plan, part):
                 run_jobs([template.timing_only(key, plan, part, parts)], report)
 
 
 def _missing(template: Job, key: CellKey, plan: Plan) -> list[int]:
     """Numbers of the processes that have yet to measure a plan; none if the cell has failed."""
     record = record_of(template, key)
-    settings = template.protocol.measuring
     if record is None:
         # A run that only measures begins with nothing.
-        parts = profile(settings.profile).processes
+        parts = profile(template.protocol.measuring.profile).processes
         return list(range(parts)) if template.stages == ("measure",) else []
     if not is_accurate(record):
         return []
-    asked = entries.conditions(plan.key, plan.precision, settings)
-    return entries.missing_parts(record.latency, asked, settings)
+    return missing_parts(template, record, plan)
+
+
+def _is_next(template: Job, key: CellKey, plan: Plan, part: int) -> bool:
+    """Whether process `part` follows on what was measured, or is the one that scores the plan.
+
+    A process that failed in the pass before leaves a hole that no later pass may cover up.
+    """
+    return _missing(template, key, plan)[:1] == [part] or (
+        part == 0 and _to_score(template, key, plan)
+    )
+
+
+def _to_score(template: Job, key: CellKey, plan: Plan) -> bool:
+    record = record_of(template, key)
+    return record is not None and scoring_is_due(template, record, plan)
 
 
 def _grouped(keys: Sequence[CellKey], *, share: bool) -> list[list[CellKey]]:
-    """One process per cell, or one per backend if cells may share it.
-
-    The order of backends is kept: weights that others carry come first.
-    """
+    """One process per cell, or one per seed and backend if cells may share it; in this order."""
     if not share:
         return [[key] for key in keys]
-    order = registry.backend_names()
-    ordered = sorted(keys, key=lambda key: order.index(key.backend))
-    return [list(group) for _, group in groupby(ordered, key=lambda key: key.backend)]
+    return [list(group) for _, group in groupby(keys, key=lambda key: (key.seed, key.backend))]
 
 
 def _record_absent(template: Job, cell: GridCell) -> None:

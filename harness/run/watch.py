@@ -19,10 +19,17 @@ from harness.jobs.events import Event, Report
 from harness.jobs.job import Job
 from harness.measuring.profiles import profile
 from harness.records.schema import CellKey, Status
+from harness.run.log import Log
+from harness.run.slots import Slot
 
 POLL_SECONDS = 0.2
 # After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
 GRACE_SECONDS = 120.0
+# How long what has been reported is waited for after the worker's end.
+PIPE_SECONDS = 2.0
+# How often the memory of the worker's children is counted.
+COUNT_SECONDS = 2.0
+STALLED = "made no progress for {:g} s: no epoch, batch or query was done"
 # A cell without a limit of its own may take this share of the memory. Beyond it the kernel ends
 # some process, and gives no reason.
 MEMORY_SHARE = 0.9
@@ -35,9 +42,12 @@ class WorkerView:
     started: list[CellKey] = field(default_factory=list)
     finished: list[CellKey] = field(default_factory=list)
     last_step: float = field(default_factory=time.monotonic)
+    last_event: float = field(default_factory=time.monotonic)
     measuring: events.MeasuringStarted | None = None  # the last one, in the current cell
+    scoring: events.ScoringStarted | None = None  # the last one, likewise
     ended_by: tuple[Status, str] | None = None
     refused: events.JobRefused | None = None
+    stopped: bool = False
 
     @property
     def current(self) -> CellKey | None:
@@ -46,16 +56,23 @@ class WorkerView:
 
     def take(self, event: Event) -> None:
         """Note an event of the worker."""
+        self.last_event = time.monotonic()
         match event:
             case events.JobRefused():
                 self.refused = event
+            case events.JobStopped():
+                self.stopped = True
             case events.MeasuringStarted():
                 self.measuring, self.last_step = event, time.monotonic()
+            case events.ScoringStarted():
+                self.scoring, self.last_step = event, time.monotonic()
             case events.CellStarted():
-                self.measuring, self.last_step = None, time.monotonic()
+                self.measuring = self.scoring = None
+                self.last_step = time.monotonic()
                 self.started.append(event.cell)
             case events.CellDone() | events.CellBusy():
-                self.measuring, self.last_step = None, time.monotonic()
+                self.measuring = self.scoring = None
+                self.last_step = time.monotonic()
                 self.finished.append(event.cell)
             case _:
                 pass
@@ -64,9 +81,19 @@ class WorkerView:
 class Watch:
     """Passes a worker's events on while it runs, and ends it if it exceeds a limit."""
 
-    def __init__(self, job: Job, process: subprocess.Popen[bytes], pipe: int, report: Report):
+    def __init__(
+        self,
+        job: Job,
+        process: subprocess.Popen[bytes],
+        pipe: int,
+        report: Report,
+        slot: Slot,
+        log: Log,
+    ) -> None:
         self.view = WorkerView()
         self._job, self._process, self._report = job, process, report
+        self._slot, self._log = slot, log
+        self._counted, self._used_gb = 0.0, 0.0
         self._lines: queue.Queue[str] = queue.Queue()
         self._reader = threading.Thread(target=self._read, args=(os.fdopen(pipe),), daemon=True)
         self._reader.start()
@@ -79,23 +106,47 @@ class Watch:
     def run(self) -> None:
         """Return when the worker has ended, by itself or by a limit."""
         limits = self._job.protocol.limits
-        memory_gb = limits.memory_gb or MEMORY_SHARE * psutil.virtual_memory().total / 1e9
+        share = MEMORY_SHARE / self._slot.count
+        memory_gb = limits.memory_gb or share * psutil.virtual_memory().total / 1e9
         while self._process.poll() is None and self.view.ended_by is None:
+            if self._slot.stop.is_set():
+                # As if Ctrl-C had come to this thread.
+                raise KeyboardInterrupt
             with contextlib.suppress(queue.Empty):
                 self._take(self._lines.get(timeout=POLL_SECONDS))
+            self._log.trim()
             seconds = _seconds_allowed(self._job, self.view)
             if time.monotonic() - self.view.last_step > seconds:
                 self.view.ended_by = ("timeout", f"took more than {seconds:g} s")
-            elif (used := _memory_gb(self._process.pid)) > memory_gb:
+            elif time.monotonic() - self.view.last_event > limits.stalled_seconds:
+                self.view.ended_by = ("timeout", STALLED.format(limits.stalled_seconds))
+            elif (used := self._memory_gb()) > memory_gb:
                 reason = f"took {used:.1f} GB of memory, the limit is {memory_gb:.1f} GB"
                 self.view.ended_by = ("oom", reason)
 
     def close(self) -> None:
         """End the worker, whatever it is doing, and take what it has said."""
         end(self._process)
-        self._reader.join()
+        # Something that the worker started may have left its session and hold the pipe.
+        self._reader.join(PIPE_SECONDS)
+        self._log.trim()
         while not self._lines.empty():
             self._take(self._lines.get())
+
+    def _memory_gb(self) -> float:
+        """Memory of the worker, and of what it has started unless it is measuring.
+
+        Finding children reads the table of all processes, which must not happen five times a second
+        beside a measurement.
+        """
+        try:
+            process = psutil.Process(self._process.pid)
+            if self.view.measuring is None and time.monotonic() - self._counted > COUNT_SECONDS:
+                self._counted = time.monotonic()
+                self._used_gb = sum(map(_resident_gb, process.children(recursive=True)))
+            return _resident_gb(process) + (0 if self.view.measuring else self._used_gb)
+        except psutil.Error:
+            return 0.0
 
     def _take(self, line: str) -> None:
         try:
@@ -106,7 +157,7 @@ class Watch:
                 self.view.ended_by = ("crashed", f"reported what is not an event: {line.strip()}")
             return
         self.view.take(event)
-        if not isinstance(event, events.JobRefused):
+        if not isinstance(event, events.JobRefused | events.JobStopped):
             self._report(event)
 
 
@@ -119,11 +170,9 @@ def _seconds_allowed(job: Job, view: WorkerView) -> float:
     return allowed
 
 
-def _memory_gb(pid: int) -> float:
-    # Without its children: finding them reads the table of all processes, five times a second
-    # beside a measurement.
+def _resident_gb(process: psutil.Process) -> float:
     try:
-        return psutil.Process(pid).memory_info().rss / 1e9
+        return process.memory_info().rss / 1e9
     except psutil.Error:
         return 0.0
 
@@ -138,7 +187,16 @@ def interrupt(process: subprocess.Popen[bytes]) -> None:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Kill the worker's whole session: a framework may have started processes of its own."""
+    """Kill the worker's whole session: a framework may have started processes of its own.
+
+    Those that have left the session are killed too while the worker can tell of them.
+    """
+    strays: list[psutil.Process] = []
+    with contextlib.suppress(psutil.Error):
+        strays = psutil.Process(process.pid).children(recursive=True)
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+    for stray in strays:
+        with contextlib.suppress(psutil.Error):
+            stray.kill()
     process.wait()

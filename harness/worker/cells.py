@@ -25,13 +25,15 @@ from harness.jobs.recording import NO_DEVICE, make_record
 from harness.measuring import cost, memory
 from harness.measuring.memory import ImportBaseline, Meter
 from harness.records import store
-from harness.records.schema import CellKey, Status
+from harness.records.schema import WHILE_MEASURING, CellKey, Status
+from harness.records.sentences import plain
 from harness.worker.checkpoint import checkpoint_of
 from harness.worker.evaluation import evaluate
 from harness.worker.gallery import gallery
+from harness.worker.pulse import Pulse
 from harness.worker.replay import replay
 from harness.worker.state import Outcome, Stopped, Worker
-from harness.worker.timing import WHILE_MEASURING, measure
+from harness.worker.timing import measure
 from harness.worker.training import Diverged
 from harness.worker.weights import find_weights, restore
 
@@ -93,6 +95,9 @@ def _do_cell(worker: Worker, cell: CellKey) -> None:
     if stored is None or (trains and (job.force or stored.record.status != "ok")):
         # Another process may have finished the cell since it was planned.
         network, status = _make_record(worker, cell)
+    elif "evaluate" in job.stages and stored.record.scores:
+        # It may be missing or damaged beside a sound record.
+        _keep_gallery(worker, cell)
     if status == "ok":
         status = _add_to_record(worker, cell, network)
     worker.report(events.CellDone(cell=cell, status=status))
@@ -113,6 +118,8 @@ def _make_record(worker: Worker, cell: CellKey) -> tuple[Network | None, Status]
         raise
     except Exception as error:
         status, reason = _judge(error)
+        # Scores of a cell that failed are nobody's: what comes after scoring belongs to it.
+        outcome.scores = {}
         traceback.print_exc()
     peaks = {"parameters_bytes": memory.parameters(outcome.specs), **worker.meter.peaks()}
     record = make_record(
@@ -161,7 +168,7 @@ def _add_to_record(worker: Worker, cell: CellKey, network: Network | None) -> St
 
 def _judge(error: Exception) -> tuple[Status, str]:
     """The status that an exception becomes, and its sentence."""
-    text = str(error).strip() or type(error).__name__
+    text = plain(str(error)) or type(error).__name__
     if isinstance(error, Diverged):
         return "diverged", text
     if isinstance(error, Unsupported):
@@ -169,8 +176,8 @@ def _judge(error: Exception) -> tuple[Status, str]:
     if isinstance(error, FetalbenchError | BackendError):
         return "invalid", text
     if is_out_of_memory(error):
-        return "oom", f"out of memory: {text.splitlines()[0]}"
-    return "crashed", f"{type(error).__name__}: {text.splitlines()[0]}"
+        return "oom", f"out of memory: {text}"
+    return "crashed", f"{type(error).__name__}: {text}"
 
 
 def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:
@@ -184,19 +191,24 @@ def _do_stages(worker: Worker, cell: CellKey, outcome: Outcome) -> Network:
         find_weights(worker, cell, network, outcome)
     if "evaluate" in job.stages:
         worker.report(events.StageStarted(stage="evaluate"))
-        evaluated = evaluate(network, dataset, job.protocol)
+        evaluated = evaluate(network, dataset, job.protocol, Pulse(worker.report))
         outcome.scores = evaluated.scores
         outcome.tables[store.SLICES] = evaluated.slices
         outcome.tables[store.PREDICTIONS] = evaluated.predictions
-        store.write_gallery(job.results, job.machine, cell, lambda: gallery(dataset, job.protocol))
+        _keep_gallery(worker, cell)
     return network
+
+
+def _keep_gallery(worker: Worker, cell: CellKey) -> None:
+    job = worker.job
+    store.write_gallery(
+        job.results, job.machine, cell, lambda: gallery(worker.dataset, job.protocol)
+    )
 
 
 def _count(worker: Worker, network: Network, outcome: Outcome) -> None:
     if not worker.backend.capabilities.counts_operations:
         outcome.cost_reason = f"{worker.backend.title} does not count operations"
         return
-    try:
-        outcome.cost = cost.count(network.operations(), network.weight_specs())
-    except Unsupported as error:
-        outcome.cost_reason = str(error)
+    outcome.cost, why = cost.of(network)
+    outcome.cost_reason = why or None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from safetensors.numpy import save
 
 from backends.contract import Array, Network
 from backends.errors import WeightsError
-from backends.weights import check_weights
+from backends.weights import check_weights, digest
 from harness import registry
 from harness.jobs.job import Job
 from harness.records import atomic, store
@@ -28,6 +29,7 @@ WRITING_SHARE = 0.05
 OTHERS = {
     "cell": "of another cell",
     "device": "on another device",
+    "precision": "in another precision",
     "threads": "with another number of threads",
     "versions": "by other versions of fetalbench or the framework",
     "code": "by other code",
@@ -113,7 +115,9 @@ class CheckpointFile:
             for name, value in values.items()
         }
         content = {name: getattr(state, name) for name in NUMBERS} | {"identity": self.identity}
-        atomic.write_bytes(self.path, save(arrays, metadata={"state": json.dumps(content)}))
+        state_json = json.dumps(content)
+        metadata = {"state": state_json, "sha256": _checksum(arrays, state_json)}
+        atomic.write_bytes(self.path, save(arrays, metadata=metadata))
         self._written = time.monotonic()
         self._cost_seconds = self._written - start
 
@@ -124,12 +128,16 @@ class CheckpointFile:
         """
         try:
             with safe_open(self.path, framework="numpy") as file:
-                content = json.loads((file.metadata() or {})["state"])
+                metadata = file.metadata() or {}
+                content = json.loads(metadata["state"])
                 self._require_own(content["identity"])
-                groups: dict[str, dict[str, Array]] = {"weights": {}, "optimizer": {}, "best": {}}
-                for key in file.keys():  # noqa: SIM118 (a safetensors file is not a mapping)
-                    group, _, name = key.partition("/")
-                    groups[group][name] = file.get_tensor(key)
+                arrays = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            if metadata["sha256"] != _checksum(arrays, metadata["state"]):
+                raise ValueError("a bit has flipped")
+            groups: dict[str, dict[str, Array]] = {"weights": {}, "optimizer": {}, "best": {}}
+            for key, value in arrays.items():
+                group, _, name = key.partition("/")
+                groups[group][name] = value
             state = Checkpoint(**groups, **{name: content[name] for name in NUMBERS})
             for name in ("weights", "best"):
                 if groups[name]:
@@ -160,6 +168,11 @@ class CheckpointFile:
         self.path.unlink(missing_ok=True)
 
 
+def _checksum(arrays: dict[str, Array], state_json: str) -> str:
+    """sha256 over all that a checkpoint holds: a flipped bit would train on from other weights."""
+    return hashlib.sha256(f"{digest(arrays)} {state_json}".encode()).hexdigest()
+
+
 def checkpoint_of(job: Job, cell: CellKey) -> CheckpointFile:
     """The checkpoint of a cell's training; there is none before its first epoch.
 
@@ -171,6 +184,7 @@ def checkpoint_of(job: Job, cell: CellKey) -> CheckpointFile:
     identity: dict[str, Any] = {
         "cell": cell.model_dump(),
         "device": job.device,
+        "precision": job.protocol.training_of(cell.network).precision,
         "threads": job.threads,
         "versions": [fetalbench_version(), registry.framework_versions(cell.backend)],
         "code": _code(cell),

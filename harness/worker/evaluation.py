@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +14,7 @@ from harness.data.fitting import step_of, unfit
 from harness.data.preparation import prepare
 from harness.errors import DataError
 from harness.metrics import score_slices, summarise
-from harness.protocol import Protocol
+from harness.protocol import Input, Protocol
 from harness.records.schema import SetScores
 from harness.worker.masks import arg_max_masks
 
@@ -27,16 +28,25 @@ class Evaluated:
     scores: dict[str, SetScores] = field(default_factory=dict)
 
 
-def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluated:
-    """Segment and score the protocol's test sets. Raises `DataError` if the data has none."""
+def evaluate(
+    network: Network,
+    dataset: Dataset,
+    protocol: Protocol,
+    pulse: Callable[[], None] = lambda: None,
+) -> Evaluated:
+    """Segment and score the protocol's test sets, with a call of `pulse` after each batch.
+
+    Raises `DataError` if the data has none.
+    """
     scored, kept = [], []
     for name in protocol.evaluation.sets:
         if name not in dataset.meta.sets:
             continue
         rows = dataset.rows(name)
-        masks = _predict(network, dataset, rows, protocol)
-        references = (dataset.masks(stack)[i] for stack, i in _places(rows))
-        scores = score_slices(rows, references, masks, protocol.evaluation.nsd_tolerance_mm)
+        masks = _predict(network, dataset, rows, protocol, pulse)
+        scores = score_slices(
+            rows, references(dataset, rows), masks, protocol.evaluation.nsd_tolerance_mm
+        )
         # How strongly a phantom's slice was harmed, for curves of robustness.
         harm = rows.filter(regex="^strength_").reset_index(drop=True)
         scored.append(pd.concat([scores, harm], axis=1))
@@ -55,12 +65,18 @@ def evaluate(network: Network, dataset: Dataset, protocol: Protocol) -> Evaluate
     )
 
 
-def _places(rows: pd.DataFrame) -> zip[tuple[str, int]]:
-    return zip(rows["stack"].astype(str), rows["slice"].astype(int), strict=True)
+def references(dataset: Dataset, rows: pd.DataFrame) -> Iterator[Array]:
+    """The reference masks (h, w) on the original grid, in the order of the rows."""
+    places = zip(rows["stack"].astype(str), rows["slice"].astype(int), strict=True)
+    return (dataset.masks(stack)[index] for stack, index in places)
 
 
 def _predict(
-    network: Network, dataset: Dataset, rows: pd.DataFrame, protocol: Protocol
+    network: Network,
+    dataset: Dataset,
+    rows: pd.DataFrame,
+    protocol: Protocol,
+    pulse: Callable[[], None],
 ) -> list[Array]:
     """Boolean masks on the original grid, in the order of the rows."""
     chosen = protocol.input
@@ -74,7 +90,14 @@ def _predict(
         pixel_mm=chosen.pixel_mm,
     )
     # In float64: rounding must not decide what a network is worth.
-    masks = arg_max_masks(network.exact(), images, protocol.evaluation.batch_size)
+    masks = arg_max_masks(
+        network.exact(), images, protocol.evaluation.batch_size, network.classes, pulse
+    )
+    return on_original_grid(masks, rows, chosen)
+
+
+def on_original_grid(masks: Array, rows: pd.DataFrame, chosen: Input) -> list[Array]:
+    """Boolean brain masks (h, w) of each row on its own grid, from (n, h, w) of the network's."""
     # A user's network may have classes beyond the brain's; the brain is class 1.
     brain = (masks == 1).astype(np.uint8)
     sizes = zip(rows["height"].astype(int), rows["width"].astype(int), strict=True)

@@ -7,14 +7,29 @@ from collections.abc import Callable
 import numpy as np
 
 from backends.contract import Array
+from backends.errors import require_logits
 
 
-def arg_max_masks(logits: Callable[[Array], Array], images: Array, batch_size: int) -> Array:
-    """Masks (n, h, w) uint8 of (n, h, w, 1) images: the class of the greatest logit."""
-    parts = [
-        logits(images[start : start + batch_size]).argmax(axis=3).astype(np.uint8)
-        for start in range(0, len(images), batch_size)
-    ]
+def arg_max_masks(
+    logits: Callable[[Array], Array],
+    images: Array,
+    batch_size: int,
+    classes: int,
+    pulse: Callable[[], None] = lambda: None,
+) -> Array:
+    """Masks (n, h, w) uint8 of (n, h, w, 1) images: the class of the greatest logit.
+
+    `pulse` is called after each batch. Raises `OutputError` if what the network returns is not
+    finite logits of the images' shape.
+    """
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        found = logits(batch)
+        _, height, width, _ = batch.shape
+        require_logits(found, (len(batch), height, width, classes))
+        parts.append(found.argmax(axis=3).astype(np.uint8))
+        pulse()
     return np.concatenate(parts)
 
 

@@ -16,6 +16,7 @@ from harness.measuring import stream
 from harness.measuring.machine import OtherLoad
 from harness.records import store
 from harness.records.schema import CellKey, Stream
+from harness.worker.calibration import calibrate
 from harness.worker.state import Worker
 
 
@@ -29,6 +30,7 @@ def replay(worker: Worker, cell: CellKey, network: Network) -> None:
     slices = worker.dataset.slices
     stack = slices[slices["stack"] == slices["stack"].iloc[0]]
     images, _ = prepare(worker.dataset, stack, **job.protocol.input.model_dump(exclude={"classes"}))
+    calibrate(worker, network, [plan], cell.seed, images)
     with OtherLoad() as load, QuotaWatch() as quota:
         found, responses = stream.run(
             lambda: network.prepare(images[:1], plan=plan.key, quantity="end_to_end"),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
@@ -24,6 +25,8 @@ from harness.protocol import TrainingSettings
 from harness.worker.checkpoint import Checkpoint, CheckpointFile, UnusableCheckpoint
 from harness.worker.collapse import Diverged, judge_collapse
 from harness.worker.masks import arg_max_masks, brain_dice
+from harness.worker.parent import PARENT
+from harness.worker.pulse import Pulse
 from harness.worker.state import Stopped
 
 # Enough for stable means, and a tenth of an epoch's cost.
@@ -66,12 +69,14 @@ class StopRequest:
     _old: dict[int, Any] = field(default_factory=dict)
 
     def __enter__(self) -> StopRequest:
+        PARENT.saving(True)
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
                 self._old[number] = signal.signal(number, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
+        PARENT.saving(False)
         for number, handler in self._old.items():
             signal.signal(number, handler)
 
@@ -118,7 +123,8 @@ def train(
     fail or be interrupted, too.
     """
     state = _resumed(network, checkpoints, report)
-    loop, resumed = _Loop(network, learner or network, data, settings, seed, state), state.epoch
+    loop = _Loop(network, learner or network, data, settings, seed, state, Pulse(report))
+    resumed = state.epoch
     with StopRequest() as stop:
         while state.epoch < settings.epochs:
             done = loop.run_epoch()
@@ -175,8 +181,9 @@ class _Loop:
         settings: TrainingSettings,
         seed: int,
         state: Checkpoint,
+        pulse: Callable[[], None],
     ) -> None:
-        self.state = state
+        self.state, self._pulse = state, pulse
         self._network, self._data, self._settings, self._seed = network, data, settings, seed
         self._learner, self._batch = learner, min(settings.batch_size, len(data.images))
         resumes = 0 < state.epoch < settings.epochs
@@ -185,7 +192,12 @@ class _Loop:
         if learner is not network:
             learner.set_weights(network.weights())
         self.trainer = learner.trainer(
-            TrainingOptions(loss=settings.loss, seed=seed, batch_size=self._batch)
+            TrainingOptions(
+                loss=settings.loss,
+                seed=seed,
+                batch_size=self._batch,
+                precision=settings.precision,
+            )
         )
         if resumes:
             self.trainer.set_state(state.optimizer)
@@ -229,10 +241,13 @@ class _Loop:
         order = self._order()
         self.trainer.start_epoch(epoch)
         rate = settings.learning_rate
-        for start in range(0, len(order) - self._batch + 1, self._batch):
+        steps = len(order) // self._batch
+        batches = order[: steps * self._batch].reshape(steps, self._batch)
+        for rows in self.trainer.place(batches):
             rate = settings.learning_rate * settings.decay ** (state.step // settings.decay_steps)
-            self.trainer.step(order[start : start + self._batch], rate)
+            self.trainer.step(rows, rate)
             state.step += 1
+            self._pulse()
         losses = self.trainer.losses()
         if not np.isfinite(losses).all():
             bad = int(np.flatnonzero(~np.isfinite(losses))[0])
@@ -270,5 +285,8 @@ class _Loop:
     def _validate(self) -> tuple[float, bool]:
         """Brain Dice on the validation slices, and whether one class is predicted everywhere."""
         images, masks = self._data.validation_images, self._data.validation_masks
-        predicted = arg_max_masks(self._network.predict, images, self._batch)
+        network = self._network
+        predicted = arg_max_masks(
+            network.predict, images, self._batch, network.classes, self._pulse
+        )
         return brain_dice(masks, predicted), bool((predicted == predicted.flat[0]).all())

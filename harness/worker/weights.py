@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from backends.contract import Network
 from backends.errors import Unsupported
-from backends.weights import digest, initial_values, read_weights, to_bytes
+from backends.weights import digest, read_weights, starting_values, to_bytes
 from harness import registry
 from harness.data.preparation import prepare
 from harness.errors import FetalbenchError
@@ -28,7 +28,7 @@ def find_weights(worker: Worker, cell: CellKey, network: Network, outcome: Outco
         _carry(worker, cell, donor, network, outcome)
     else:
         card = registry.network(cell.network).card
-        network.set_weights(initial_values(network.weight_specs(), cell.seed, card.he_normal))
+        network.set_weights(starting_values(network, cell.seed, card.he_normal))
         if "train" in job.stages:
             _train(worker, cell, network, outcome)
         else:
@@ -132,6 +132,7 @@ def _as_recorded(
     return Training(
         weights_from=cell.backend,
         loss=settings.loss,
+        precision=settings.precision,
         epochs=len(result.history),
         steps=result.steps,
         best_epoch=result.best_epoch,

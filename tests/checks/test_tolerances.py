@@ -69,19 +69,21 @@ def test_a_step_to_nan_never_agrees() -> None:
     nothing = step | {key: value * np.float32(np.nan) for key, value in step.items()}
     pairs = [(nothing, nothing), (step, nothing), (nothing, step)]
     for quantity in PREFIXES:
-        right = compare_steps(quantity, ["w"], {"a": step, "b": step}, lambda: (step, step))
+        right = compare_steps(quantity, ["w"], {"a": step, "b": step})
         assert right["within"]
-        # Noise that ends in NaN allows nothing, but forbids nothing either.
-        assert compare_steps(quantity, ["w"], {"a": step, "b": step}, lambda: (step, nothing))[
-            "within"
-        ]
         for left, other in pairs:
-            found = compare_steps(
-                quantity, ["w"], {"a": left, "b": other}, lambda given=left: (given, nothing)
-            )
+            found = compare_steps(quantity, ["w"], {"a": left, "b": other})
             assert not found["within"]
             assert found["layer"] == "w"
             assert "2 of 2 values of" in found["reason"]
+
+
+def test_a_step_agrees_to_seven_digits() -> None:
+    step = {f"{prefix}/w": np.ones(2) for prefix in ("loss", "gradient", "weight")}
+    for quantity, prefix in PREFIXES.items():
+        for share, within in ((0.9e-7, True), (1.1e-7, False)):
+            other = step | {f"{prefix}/w": np.array([1.0, 1.0 + share])}
+            assert compare_steps(quantity, ["w"], {"a": step, "b": other})["within"] is within
 
 
 def test_a_row_holds_nothing_that_json_cannot() -> None:

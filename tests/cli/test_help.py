@@ -12,6 +12,7 @@ from harness.records.provenance import fetalbench_version
 
 CHOICES = {
     ("plan",): ("auto|cpu|cuda",),
+    ("run",): ("auto|cpu|cuda", "slurm|print"),
     ("compare",): ("normal|challenging", "network|backend"),
     ("measure",): ("quick|publish|mlperf", "auto|cpu|cuda"),
     ("stream",): ("haste|interactive|bursts",),

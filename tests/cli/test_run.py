@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save
 
@@ -19,6 +20,7 @@ from harness.data.catalogue import Dataset
 from harness.measuring.machine import machine
 from harness.protocol import load_protocol
 from harness.records.schema import CellKey
+from harness.records.soundness import digest_of
 from harness.records.store import CHECKPOINT, StoredRecord, load_records, work_folder
 from tests.conftest import ROOT, Fetalbench
 
@@ -117,6 +119,7 @@ def test_published_latencies_come_from_three_processes(
     folder = stored.folder
     record = json.loads((folder / "record.json").read_text())
     record["latency"][0]["processes"] = 2
+    record["digest"] = digest_of(record)
     (folder / "record.json").write_text(json.dumps(record))
     planned = fetalbench("plan", *words[1:], "--json")
     assert json.loads(planned.stdout)[0]["reason"] == "1 measuring process missing"
@@ -272,7 +275,7 @@ def test_train_evaluate_and_measure_by_themselves(
     done = fetalbench(*measure, "--batch", "1,2")
     assert done.returncode == 0, done.stderr
     # Another plan and another size find their place in the same record; nothing is done twice.
-    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs", "--batch", "1")
+    done = fetalbench(*measure, "--plan", "eager,onnxruntime,cuda-graphs-float32", "--batch", "1")
     assert done.returncode == 0, done.stderr
     assert "2 measuring processes to do" in done.stderr
     (measured,) = load_records(tmp_path / "measurements")
@@ -281,7 +284,7 @@ def test_train_evaluate_and_measure_by_themselves(
         ("eager", 1): "ok",
         ("eager", 2): "ok",
         ("onnxruntime", 1): "ok",
-        ("cuda-graphs", 1): "unsupported",
+        ("cuda-graphs-float32", 1): "unsupported",
     }
     assert [entry.default for entry in found.values()] == [True, True, False, False]
     memory = found["onnxruntime", 1].memory
@@ -289,6 +292,19 @@ def test_train_evaluate_and_measure_by_themselves(
     samples = measured.latency_samples()
     assert samples["latency_ns"].dtype == np.int64
     assert samples.groupby(["plan", "batch"]).size().min() >= 64
+    # Each plan that was timed is scored, beside the same reference as `evaluate` has.
+    accuracy = {entry.plan: entry for entry in measured.record.accuracy}
+    assert {plan: entry.status for plan, entry in accuracy.items()} == {
+        "eager": "ok",
+        "onnxruntime": "ok",
+    }
+    pd.testing.assert_frame_equal(measured.slices(), evaluated.slices())
+    assert len(measured.plan_slices()) == 2 * len(evaluated.slices())
+    assert all(abs(entry.sets["normal"].difference) < 0.01 for entry in accuracy.values())
+    assert "normal dice" in done.stdout
+    assert "measuring processes" not in fetalbench(*measure, "--batch", "1").stderr
+    done = fetalbench("measure", "rfbsnet", *shared, "--results", "untrained")
+    assert "not scored: these are starting weights" in done.stderr
 
 
 def test_a_measurement_that_takes_too_long_keeps_what_was_measured(
@@ -380,6 +396,8 @@ def test_stream_keeps_every_response(
     done = fetalbench(*words)
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)
+    keeps = "does not keep up" if row["missed"] else "keeps up"
+    assert f"threshold × numpy (call) {keeps} with interactive, 30 ms a slice" in done.stderr
     (stored,) = load_records(tmp_path / "streams")
     (found,) = stored.record.streams
     responses = stored.stream_responses()

@@ -158,6 +158,21 @@ def test_normalisation_of_slices_and_of_constants() -> None:
     assert warning("per_slice") is None
 
 
+def test_normalisation_of_the_body_does_not_depend_on_the_air_around_it() -> None:
+    random = np.random.default_rng(0)
+    body = random.uniform(50, 150, (1, 40, 30)).astype(np.float32)
+    alone = normalise(body, "per_body")
+    np.testing.assert_allclose(alone, normalise(body, "per_slice"), rtol=1e-5)
+    for air in (5, 40):
+        wide = np.pad(body, ((0, 0), (air, 2 * air), (air, air)))
+        found = normalise(wide, "per_body")[:, air : air + 40, air : air + 30]
+        np.testing.assert_allclose(found, alone, rtol=1e-5)
+    dot = np.zeros((1, 40, 30), np.float32)
+    dot[0, 3, 4] = 9
+    np.testing.assert_allclose(normalise(dot, "per_body"), normalise(dot, "per_slice"), rtol=1e-5)
+    assert not normalise(np.full((1, 8, 8), 7.0, np.float32), "per_body").any()
+
+
 def test_normalisation_of_pixels_takes_no_copies() -> None:
     images = np.random.default_rng(0).normal(400, 90, (200, 64, 64)).astype(np.float32)
     expected = (images - images.mean(axis=0)) / images.std(axis=0)

@@ -42,6 +42,39 @@ def test_structures_leave_the_head_alone() -> None:
     assert changed.max() <= 1
 
 
+@pytest.mark.parametrize("change", [randomisation.organs, randomisation.decoys])
+def test_organs_and_decoys_leave_the_brain_alone(change) -> None:
+    unit, masks = batch()
+    unit[0, 0, :] = 0  # air
+    changed = change(unit, masks, np.random.default_rng(0))
+    assert np.array_equal(changed[masks > 0], unit[masks > 0])
+    assert (changed[masks == 0] != unit[masks == 0]).mean() > 0.1
+    assert changed.min() >= 0
+    assert changed.max() <= 1
+    assert changed.dtype == np.float32
+
+
+def test_organs_are_smooth_inside_and_sharp_between() -> None:
+    unit, masks = batch()
+    changed = randomisation.organs(unit, np.zeros_like(masks), np.random.default_rng(0))
+    inner = np.median(np.abs(np.diff(changed, axis=2)))
+    assert inner < 0.5 * np.median(np.abs(np.diff(unit, axis=2)))
+    assert np.abs(np.diff(changed, axis=2)).max() > 0.3
+
+
+def test_decoys_are_never_filled_with_brain() -> None:
+    unit, masks = batch()
+    unit[masks > 0] = 1.0
+    unit[masks == 0] *= 0.1
+    # Half of the slices hold none: only these may lend what a decoy is filled with.
+    unit[::2], masks[::2] = 0.05, 0
+    draw = np.random.default_rng(0)
+    fills = [randomisation._filling(unit, masks, draw) for _ in range(200)]
+    lent = [fill for fill in fills if fill.max() <= 0.07]
+    assert lent
+    assert not any((fill > 0.99).mean() > 0.05 and fill.min() < 0.03 for fill in fills)
+
+
 def test_patches_have_sharp_edges() -> None:
     drawn = randomisation.patches((8, SIZE, SIZE), np.random.default_rng(0))
     assert np.abs(np.diff(drawn, axis=1)).max() > 0.3
@@ -90,6 +123,8 @@ def test_fewer_pixels_and_blur_smooth_the_slice(change) -> None:
         "remap",
         "contrast",
         "structures",
+        "organs",
+        "decoys",
         "vanish",
         "frame",
         "resolution",

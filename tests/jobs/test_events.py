@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from harness.jobs import events
-from harness.records.schema import CellKey, Condition
+from harness.records.schema import CellKey, Condition, PlanAccuracy
 
 CELL = CellKey(
     network="unet",
@@ -17,6 +17,14 @@ CELL = CellKey(
     protocol="tiny",
     protocol_hash="b" * 64,
     seed=0,
+)
+ACCURACY = PlanAccuracy(
+    plan="eager",
+    precision="float32",
+    status="ok",
+    quantity="end_to_end",
+    batch=1,
+    weights_sha256="c" * 64,
 )
 CONDITION = Condition(plan="eager", precision="float32", quantity="forward", batch=8)
 ALL: tuple[events.Event, ...] = (
@@ -35,7 +43,11 @@ ALL: tuple[events.Event, ...] = (
         seconds=2.5,
     ),
     events.MeasuringStarted(condition=CONDITION, default=True),
+    events.ScoringStarted(entry=ACCURACY),
+    events.DeviceBusy(cell=CELL),
+    events.StillAtWork(),
     events.CellDone(cell=CELL, status="ok"),
+    events.JobStopped(),
     events.JobRefused(reason="two\nlines", exit_code=4),
 )
 

@@ -6,7 +6,8 @@ import pytest
 
 from harness.measuring import entries
 from harness.protocol import Measuring
-from harness.records.schema import Condition, Latency, Quantity, Status
+from harness.records.schema import Condition, Latency, PlanAccuracy, Quantity, Status
+from tests.records.test_store import make_record
 
 SETTINGS = Measuring(profile="publish", batches=(8, 1), quantities=("forward", "end_to_end"))
 
@@ -101,3 +102,60 @@ def test_a_lost_process_leaves_what_was_measured_and_skips_the_rest() -> None:
         reason="SIGSEGV",
     )
     assert [(one.status, one.processes) for one in again] == [("ok", 1)] * 3 + [("crashed", 1)]
+
+
+def invalid(reason: str, **found: object) -> Latency:
+    blank = latency(ASKED[0], "invalid", processes=0)
+    return blank.model_copy(update={"reason": reason} | found)
+
+
+def test_what_fails_the_same_way_twice_is_not_tried_for_ever() -> None:
+    once = entries.with_failures(invalid("took 1.31 times as long."), None, "code")
+    assert (once.failures, once.failed_code) == (1, "code")
+    assert entries.missing_parts([once], ASKED[:1], SETTINGS, "code") == [0, 1, 2]
+    twice = entries.with_failures(invalid("took 1.52 times as long."), once, "code")
+    assert twice.failures == 2
+    assert entries.missing_parts([twice], ASKED[:1], SETTINGS, "code") == []
+    assert not entries.is_due(twice, 0, force=False, code="code")
+    assert entries.is_due(twice, 0, force=True, code="code")
+    # Other code may do better, and another gate is another finding.
+    assert entries.missing_parts([twice], ASKED[:1], SETTINGS, "other") == [0, 1, 2]
+    assert entries.is_due(twice, 0, force=False, code="other")
+    assert entries.with_failures(invalid("other masks."), twice, "code").failures == 1
+    assert entries.with_failures(invalid("took 2 times as long."), once, "other").failures == 1
+    # Neither a crash nor a good figure is counted.
+    crashed = entries.with_failures(latency(ASKED[0], "crashed", processes=0), twice, "code")
+    assert crashed.failures == 0
+    assert entries.missing_parts([crashed], ASKED[:1], SETTINGS, "code") == [0, 1, 2]
+
+
+def scored(status: Status = "ok", weights: str = "a") -> PlanAccuracy:
+    return PlanAccuracy(
+        plan="eager",
+        precision="float32",
+        status=status,
+        quantity="forward",
+        batch=1,
+        weights_sha256=weights,
+    )
+
+
+@pytest.mark.parametrize(
+    ("latencies", "accuracy", "weights", "due"),
+    [
+        ([latency(ASKED[0])], [], None, False),  # no weights that were trained
+        ([latency(ASKED[0])], [], "a", True),
+        ([], [], "a", False),  # not timed
+        ([latency(ASKED[0], "oom")], [], "a", False),
+        ([latency(ASKED[0])], [scored()], "a", False),
+        ([latency(ASKED[0])], [scored("crashed")], "a", True),
+        ([latency(ASKED[0])], [scored("unsupported")], "a", False),
+        ([latency(ASKED[0])], [scored()], "b", True),
+    ],
+)
+def test_a_plan_is_scored_once_it_was_timed_and_again_with_other_weights(
+    latencies: list[Latency], accuracy: list[PlanAccuracy], weights: str | None, due: bool
+) -> None:
+    record = make_record(latency=latencies, accuracy=accuracy)
+    assert entries.scoring_is_due(record, "eager", "float32", weights) is due
+    assert not entries.scoring_is_due(record, "compile", "float32", weights)

@@ -122,6 +122,32 @@ def test_planted_faults_are_caught(images, kind, quantity, reason):
     assert any(reason in sentence for sentence in measured.reasons)
 
 
+def run_reduced(kind, images):
+    condition = Condition(plan="fake", precision="bfloat16", quantity="end_to_end", batch=1)
+    return measure(fakes.FakeNetwork(kind, 8, 8), images, condition, Setting(profile=SHORT))
+
+
+def test_a_reduced_precision_may_give_other_masks_and_they_are_remarked(images):
+    class Coarse(fakes.FakeInference):
+        def answer(self):
+            return np.roll(super().answer(), 1, axis=2)
+
+    measured = run_reduced(Coarse, images)
+    assert (measured.status, measured.reasons) == ("ok", ())
+    (remark,) = measured.remarks
+    assert remark.endswith("of 256 pixels timed differ from float32's masks.")
+
+
+def test_a_reduced_precision_that_answers_otherwise_each_time_is_caught(images):
+    class Moody(fakes.FakeInference):
+        def answer(self):
+            return np.roll(super().answer(), self.calls, axis=2)
+
+    measured = run_reduced(Moody, images)
+    assert measured.status == "invalid"
+    assert "other masks than the same query again" in measured.reasons[0]
+
+
 def test_work_that_the_device_cannot_do_is_caught(images):
     measured = run(fakes.FakeInference, images, flops=10**12, peaks={"fake": 1e9})
     assert measured.status == "invalid"

@@ -393,9 +393,9 @@ def test_bounds_hold_the_median():
 
 def test_ties_are_no_other_masks():
     logits = np.array([[[[1.0, 1.0005], [0.0, 3.0]]]], np.float32)
-    assert gates.other_masks(np.array([[[0, 1]]]), logits, "float32") is None
-    assert gates.other_masks(np.array([[[1, 0]]]), logits, "float32") is not None
-    assert gates.other_masks(np.array([[[1]]]), logits, "float32") is not None
+    assert gates.other_masks(np.array([[[0, 1]]]), logits) is None
+    assert gates.other_masks(np.array([[[1, 0]]]), logits) is not None
+    assert gates.other_masks(np.array([[[1]]]), logits) is not None
 
 
 def test_rounding_decides_where_a_value_is_unpooled():
@@ -403,19 +403,28 @@ def test_rounding_decides_where_a_value_is_unpooled():
     logits[..., 1] = 1
     masks = np.ones((1, 64, 64), np.uint8)
     masks[0, 0, :4] = 0
-    assert gates.other_masks(masks, logits, "float32") is not None
-    assert gates.other_masks(masks, logits, "float32", unpools=True) is None
+    assert gates.other_masks(masks, logits) is not None
+    assert gates.other_masks(masks, logits, unpools=True) is None
     masks[0, 0, :21] = 0  # more than 0.5 %
-    assert gates.other_masks(masks, logits, "float32", unpools=True) is not None
+    assert gates.other_masks(masks, logits, unpools=True) is not None
 
 
 def test_a_mask_that_is_wrong_everywhere_is_no_tie():
-    logits = np.stack([np.full((1, 20, 20), 10.0), np.full((1, 20, 20), 10.9)], axis=-1)
+    logits = np.stack([np.full((1, 20, 20), 10.0), np.full((1, 20, 20), 10.005)], axis=-1)
     wrong = np.zeros((1, 20, 20), np.uint8)
-    assert gates.other_masks(wrong, logits, "bfloat16") is not None
+    assert gates.other_masks(wrong, logits) is not None
     few = np.ones((1, 20, 20), np.uint8)
-    few[0, 0] = 0
-    assert gates.other_masks(few, logits, "bfloat16") is None
+    few[0, 0, 0] = 0
+    assert gates.other_masks(few, logits) is None
+
+
+def test_the_same_query_must_give_the_same_answer_again():
+    masks = np.zeros((1, 20, 20), np.uint8)
+    few, many = masks.copy(), masks.copy()
+    few[0, 0], many[0, :2] = 1, 1
+    assert gates.other_answer(masks, few) is None
+    assert "40 of 400 pixels" in (gates.other_answer(masks, many) or "")
+    assert "shape" in (gates.other_answer(masks, masks[0]) or "")
 
 
 def test_only_winograd_explains_more_than_products():

@@ -232,3 +232,13 @@ def test_no_user_or_host_name_is_in_the_machine() -> None:
 def test_the_schema_in_the_docs_is_the_code() -> None:
     written = json.loads((ROOT / "docs" / "record.schema.json").read_text(encoding="utf-8"))
     assert written == Record.model_json_schema(), "run `make schema`"
+
+
+def test_a_record_from_before_plans_were_scored_is_read(tmp_path: Path) -> None:
+    stored = records.commit(tmp_path, make_record())
+    path = stored.folder / "record.json"
+    old = json.loads(path.read_text()) | {"schema_version": 1}
+    del old["accuracy"], old["digest"]
+    path.write_text(json.dumps(old))
+    (found,) = records.load_records(tmp_path)
+    assert (found.record.schema_version, found.record.accuracy) == (SCHEMA_VERSION, [])

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.measuring.summary import figures
 from harness.records import store as records
 from harness.records.schema import (
     CellKey,
@@ -17,6 +18,8 @@ from harness.records.schema import (
     Latency,
     Machine,
     MemoryQuantity,
+    PlanAccuracy,
+    PlanSetScores,
     Provenance,
     Record,
     SetScores,
@@ -67,6 +70,8 @@ class Cell:
     batches: tuple[int, ...] = (1, 2, 4, 8, 16, 32)
     memory: dict[str, int] = field(default_factory=dict)  # bytes by name, beside the made-up ones
     plan: str | None = None
+    precision: str = "float32"
+    plan_loses: float | None = None  # Dice of the plan's own masks, if they were scored
     scores_kept: bool = False  # scored before it failed
     timed_only: bool = False  # neither trained nor scored, as `fetalbench measure` leaves it
     epochs: int = 12
@@ -169,10 +174,10 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
     seed = int(hashlib.sha256(f"{cell.network}{cell.seed}".encode()).hexdigest()[:8], 16)
     rng = np.random.default_rng(seed)
     ok = cell.status == "ok"
-    figures = NETWORKS.get(cell.network, (cell.title, 0.42, 0.31, 1.1, 0, 0.0))
-    title = cell.title or str(figures[0])
+    facts = NETWORKS.get(cell.network, (cell.title, 0.42, 0.31, 1.1, 0, 0.0))
+    title = cell.title or str(facts[0])
     scored = ok or cell.scores_kept
-    slices = _scores(rng, float(figures[1]), float(figures[2])) if scored else None
+    slices = _scores(rng, float(facts[1]), float(facts[2])) if scored else None
     if slices is not None and cell.swept:
         harmed = slices["set"] == "challenging"
         slices[cell.strength] = np.where(harmed, slices["slice"] / (SLICES - 1), 0.0)
@@ -181,9 +186,11 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         unharmed = slices[harmed & (slices["slice"] > 0)].assign(**{cell.strength: 0.0})
         unharmed["stack"] += "_unharmed"
         slices = pd.concat([slices, unharmed], ignore_index=True)
-    latency = _latency(cell, rng, cell.forward_ms or float(figures[3])) if ok else []
-    parameters = int(figures[4])
-    gflops = float(figures[5])
+    latency = _latency(cell, rng, cell.forward_ms or float(facts[3])) if ok else []
+    samples = _samples(cell, latency)
+    latency = [_with_figures(entry, samples) for entry in latency]
+    parameters = int(facts[4])
+    gflops = float(facts[5])
     record = Record(
         key=CellKey(
             network=cell.network,
@@ -197,7 +204,7 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         status=cell.status,
         reason=cell.reason,
         created_at="2026-11-22T10:00:00Z",
-        seconds=41.5,
+        seconds=41.5 + int(hashlib.sha256(repr(cell).encode()).hexdigest()[:6], 16) / 1e6,
         title=title,
         command=(
             f"fetalbench run {cell.network} --backend {cell.backend} --protocol {cell.protocol} "
@@ -272,6 +279,7 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         else None,
         scores=_summaries(slices) if slices is not None and not cell.timed_only else {},
         latency=latency,
+        accuracy=_plan_accuracy(cell),
         memory={
             "rss_peak_bytes": MemoryQuantity(bytes=(180 + parameters // 40_000) * 2**20),
             "device_peak_bytes": MemoryQuantity(bytes=None, reason="This machine has no GPU."),
@@ -281,7 +289,7 @@ def make_record(cell: Cell) -> tuple[Record, dict[str, pd.DataFrame]]:
         else {},
         notes=cell.notes,
     )
-    return record, {} if slices is None else _tables(cell, slices, latency)
+    return record, {} if slices is None else _tables(cell, slices, samples)
 
 
 def _scores(rng: np.random.Generator, normal: float, hard: float) -> pd.DataFrame:
@@ -347,6 +355,31 @@ def _summaries(slices: pd.DataFrame) -> dict[str, SetScores]:
     return scores
 
 
+def _plan_accuracy(cell: Cell) -> list[PlanAccuracy]:
+    if cell.plan_loses is None:
+        return []
+    scores = PlanSetScores(
+        slices=40,
+        subjects=8,
+        dice=0.9 - cell.plan_loses,
+        reference_dice=0.9,
+        difference=-cell.plan_loses,
+        difference_low=-cell.plan_loses - 0.01,
+        difference_high=-cell.plan_loses + 0.01,
+        changed_share=0.02,
+    )
+    entry = PlanAccuracy(
+        plan=cell.plan or PLANS[cell.backend],
+        precision=cell.precision,
+        status="ok",
+        quantity="end_to_end",
+        batch=1,
+        weights_sha256="0" * 64,
+        sets=dict.fromkeys(SUBJECTS, scores),
+    )
+    return [entry]
+
+
 def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[Latency]:
     factor = {"torch": 1.0, "keras": 1.4, "flax": 1.2, "numpy": 1.0}[cell.backend]
     found = []
@@ -354,7 +387,7 @@ def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[La
         for batch in cell.batches if cell.backend != "numpy" else (1,):
             common: dict[str, Any] = {
                 "plan": cell.plan or PLANS[cell.backend],
-                "precision": "float32",
+                "precision": cell.precision,
                 "quantity": quantity,
                 "batch": batch,
                 "profile": cell.profile,
@@ -385,20 +418,8 @@ def _latency(cell: Cell, rng: np.random.Generator, forward_ms: float) -> list[La
     return found
 
 
-def _tables(cell: Cell, slices: pd.DataFrame, latency: list[Latency]) -> dict[str, pd.DataFrame]:
-    tables = {"slices.parquet": slices}
-    predictions = slices[["set", "stack", "slice"]].copy()
-    predictions["height"] = predictions["width"] = SIDE
-    shifts = ((1 - slices["dice"]) * 30).astype(int)
-    predictions["mask"] = [
-        np.packbits(
-            np.roll(_disc(row["set"], row["subject"], row["slice"]), shift, axis=1)
-            & (row["case"] != "missed")
-        ).tobytes()
-        for (_, row), shift in zip(slices.iterrows(), shifts, strict=True)
-    ]
-    tables["predictions.parquet"] = predictions
-    samples = [
+def _samples(cell: Cell, latency: list[Latency]) -> pd.DataFrame:
+    rows = [
         {
             "plan": entry.plan,
             "precision": entry.precision,
@@ -418,7 +439,30 @@ def _tables(cell: Cell, slices: pd.DataFrame, latency: list[Latency]) -> dict[st
         for process in range(cell.processes)
         for query in range(64)
     ]
-    tables["latency.parquet"] = pd.DataFrame(samples)
+    return pd.DataFrame(rows)
+
+
+def _with_figures(entry: Latency, samples: pd.DataFrame) -> Latency:
+    if entry.median_ms is None:
+        return entry
+    rows = samples[entry.condition.mask(samples)]
+    return entry.model_copy(update=figures(rows["latency_ns"].to_numpy()))
+
+
+def _tables(cell: Cell, slices: pd.DataFrame, samples: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    tables = {"slices.parquet": slices}
+    predictions = slices[["set", "stack", "slice"]].copy()
+    predictions["height"] = predictions["width"] = SIDE
+    shifts = ((1 - slices["dice"]) * 30).astype(int)
+    predictions["mask"] = [
+        np.packbits(
+            np.roll(_disc(row["set"], row["subject"], row["slice"]), shift, axis=1)
+            & (row["case"] != "missed")
+        ).tobytes()
+        for (_, row), shift in zip(slices.iterrows(), shifts, strict=True)
+    ]
+    tables["predictions.parquet"] = predictions
+    tables["latency.parquet"] = samples
     if cell.network in NETWORKS:
         epochs = np.arange(1, 13)
         tables["history.parquet"] = pd.DataFrame(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -28,6 +31,7 @@ LICENCE = "CC0-1.0 (computed; shows nobody)"
 # With label maps every third subject has a computed brain all the same: an atlas of a few ages
 # holds a few shapes.
 BRAINS_EVERY = 3
+PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
@@ -231,6 +235,14 @@ def make_phantom(
         return writer.finish()
 
 
+def _end_with_parent() -> None:
+    """Have the kernel end this process when its parent dies, however that happens."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    # Ctrl-C goes to the whole group: the parent ends the work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 def _compute(jobs: list[StackJob], processes: int | None) -> Iterator[Stack]:
     processes = processes or cores.count()
     if processes == 1 or len(jobs) == 1:
@@ -238,7 +250,7 @@ def _compute(jobs: list[StackJob], processes: int | None) -> Iterator[Stack]:
         return
     # Spawn: forking a process that holds threads (of BLAS, of a progress bar) may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+    with ProcessPoolExecutor(processes, context, _end_with_parent) as pool:
         # A window keeps finished stacks from piling up in memory when writing is slower.
         window = 4 * processes
         for start in range(0, len(jobs), window):

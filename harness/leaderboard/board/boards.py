@@ -225,7 +225,7 @@ def columns_of(rows: Sequence[Row]) -> tuple[Column, ...]:
     timed = any(known(f"{quantity}_p50_ms") for quantity in QUANTITIES)
 
     def missed(column: Column) -> bool:
-        if not column.shown or column.key.endswith("_rank"):
+        if not column.shown or column.key.endswith("_rank") or column.key.startswith("plan_"):
             return False
         return scored or not timed or not column.key.startswith(SETS)
 

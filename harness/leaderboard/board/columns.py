@@ -91,6 +91,9 @@ def _accuracy(set_name: str) -> list[Column]:
                better="higher"),
         column("hd95_mm", "HD95 mm", f"95th-percentile Hausdorff distance, {brain}",
                better="lower"),
+        column("hd95_mm_median", "HD95, median mm", "95th-percentile Hausdorff distance, median "
+               "over slices with brain, with its quartiles: what a few far-off masks do not move",
+               better="lower"),
         column("missed", "Missed", "Slices with brain in which none was found", better="lower",
                shown=True),
         column("false_alarm", "False alarms", "Slices without brain in which one was found",
@@ -153,6 +156,26 @@ def _latency() -> list[Column]:
     ]  # fmt: skip
 
 
+def _plan_accuracy() -> list[Column]:
+    group = "The plan's own masks"
+    columns = []
+    for set_name in SETS:
+        where = f"{SET_TITLES[set_name].lower()} set"
+        columns += [
+            Column(key=f"plan_{set_name}_difference", group=group, shown=True,
+                   label=f"Dice, change in points ({set_name})",
+                   title="Dice of the masks that the timed plan gives minus that in float64, mean "
+                   f"over subjects, {where}", interval="paired difference over subjects"),
+            Column(key=f"plan_{set_name}_dice", group=group, better="higher",
+                   label=f"Dice % ({set_name})", title="Dice of the masks that the timed plan "
+                   f"gives, mean over subjects, false alarms counted, {where}"),
+            Column(key=f"plan_{set_name}_changed", group=group,
+                   label=f"Pixels changed % ({set_name})", title="Share of pixels that the plan's "
+                   f"masks and those in float64 do not share, original grid, {where}"),
+        ]  # fmt: skip
+    return columns
+
+
 # What a run needs is a peak; the weights alone are a fraction of it.
 WEIGHTS_MIB = "parameters_mib"
 MEMORY = {
@@ -185,5 +208,6 @@ _COST = [
 COLUMNS: tuple[Column, ...] = (
     *(column for set_name in SETS for column in _accuracy(set_name)),
     *_latency(),
+    *_plan_accuracy(),
     *_COST,
 )

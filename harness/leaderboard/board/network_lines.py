@@ -12,7 +12,7 @@ from harness.leaderboard.board.rows import Row
 from harness.leaderboard.board.timings import Quantity
 from harness.leaderboard.board.titles import SETS
 
-OF_A_PLAN = ("end_to_end_", "forward_", "first_call", "compile_")
+OF_A_PLAN = ("end_to_end_", "forward_", "first_call", "compile_", "plan_")
 
 
 @dataclass(frozen=True, kw_only=True)

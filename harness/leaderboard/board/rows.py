@@ -10,6 +10,7 @@ from architectures.card import Published
 from harness import registry
 from harness.errors import UsageError
 from harness.leaderboard.board.columns import Value, absent, per_cent, rounded, significant
+from harness.leaderboard.board.plan_accuracy import accuracy_of, plan_accuracy
 from harness.leaderboard.board.seed_groups import SeedGroup
 from harness.leaderboard.board.timings import Quantity, plan_values, timed, timed_seed
 from harness.leaderboard.board.titles import SETS, STATUS_TITLES, backend_title
@@ -95,6 +96,7 @@ def rows_of(group: SeedGroup) -> list[Row]:
     rows = []
     for plan, precision in plans:
         measured, stamp = plan_values(group, plan, precision)
+        measured |= plan_accuracy(group, plan, precision) if plan else {}
         rows.append(
             Row(
                 id=_row_id(group.network, group.backend, plan, precision),
@@ -107,7 +109,7 @@ def rows_of(group: SeedGroup) -> list[Row]:
                 status=group.first.status,
                 status_title=STATUS_TITLES[group.first.status],
                 reason=reason,
-                flags=_flags(group, plan),
+                flags=_flags(group, plan, precision),
                 stamp=stamp,
                 values=accuracy | measured,
                 seeds=group,
@@ -152,14 +154,18 @@ def published(network: str) -> Published | None:
         return None
 
 
-def _flags(group: SeedGroup, plan: str) -> tuple[str, ...]:
+def _flags(group: SeedGroup, plan: str, precision: str) -> tuple[str, ...]:
     flags = []
     defaults = {e.plan for r in group.records for e in r.latency if e.default}
-    if group.scored and defaults and plan not in defaults:
+    own = accuracy_of(group, plan, precision)
+    if group.scored and defaults and plan not in defaults and (own is None or not own.sets):
         flags.append(f"scored by plan {' and '.join(sorted(defaults))}")
     trained = {r.training.weights_from for r in group.records if r.training}
     if foreign := sorted(trained - {group.backend}):
         flags.append(f"weights from {' and '.join(map(backend_title, foreign))}")
+    precisions = {r.training.precision for r in group.records if r.training} - {"float32"}
+    # Whatever it was trained in, its accuracy is that of the float64 network.
+    flags += [f"trained in {precision}, scored in float64" for precision in sorted(precisions)]
     if group.lost:
         flags.append(
             f"{len(group.stored) - len(group.lost)} of {len(group.stored)} seeds; the others count "
@@ -288,7 +294,8 @@ def _cost(group: SeedGroup) -> dict[str, Value]:
     cost, why = record.cost, record.cost_reason or record.reason or "not counted"
     values["parameters"] = rounded(cost.trainable_parameters if cost else None, 0, none=why)
     size = f"at {cost.height}×{cost.width}" if cost else ""
-    values["gflops"] = significant(cost.flops / 1e9 if cost else None, size, why)
+    flops = cost.flops if cost else None
+    values["gflops"] = significant(None if flops is None else flops / 1e9, size, why)
     values["paper_convention_gflops"] = significant(
         cost.paper_convention_gflops if cost else None, size, why
     )

@@ -35,7 +35,20 @@ PLAN_TITLES = {
     "aot": "JAX, compiled ahead of the first call",
     "onnxruntime": "the PyTorch network exported to ONNX, run by ONNX Runtime",
     "openvino": "the PyTorch network run by OpenVINO in float32",
-    "openvino-bfloat16": "the PyTorch network run by OpenVINO in bfloat16; not the precision that "
-    "was scored",
+    "openvino-bfloat16": "the PyTorch network run by OpenVINO in bfloat16",
+    "onnxruntime-int8": "the PyTorch network quantised to 8-bit integers, run by ONNX Runtime",
+    "openvino-int8": "the PyTorch network quantised to 8-bit integers, run by OpenVINO",
+    "tensorrt": "the PyTorch network exported to ONNX, run by TensorRT, in TF32",
+    "tensorrt-int8": "the PyTorch network quantised to 8-bit integers, run by TensorRT",
+    **{
+        f"cuda-graphs-{precision}": "PyTorch's operations recorded once, with the copies from and "
+        f"to the host, the arg-max and one launch for all; {title}"
+        for precision, title in (
+            ("float32", "float32"),
+            ("tf32", "TF32"),
+            ("bfloat16", "bfloat16"),
+            ("float16", "float16"),
+        )
+    },
     "call": "a NumPy function",
 }

@@ -106,7 +106,7 @@ def _candidate(board: Board, row: Row) -> Candidate:
         p90_ms=row.number("end_to_end_p90_ms"),
         p90_why=_p90_why(row),
         memory_mib=row.number(column.key) if column else None,
-        lows={name: _low(row, f"{name}_subject_dice") for name in SETS},
+        lows={name: _least_dice(row, name) for name in SETS},
         alarms={name: _alarms(row, name) for name in SETS},
     )
 
@@ -179,6 +179,13 @@ def _p90_why(row: Row) -> str:
 def _low(row: Row, key: str) -> float | None:
     value = row.values.get(key)
     return value.interval[0] if value and value.interval else None
+
+
+def _least_dice(row: Row, set_name: str) -> float | None:
+    """The lower end of the interval of the mean Dice, less what the plan's own masks lose."""
+    low = _low(row, f"{set_name}_subject_dice")
+    lost = row.number(f"plan_{set_name}_difference")
+    return low if low is None or lost is None else low + min(0.0, lost)
 
 
 def _alarms(row: Row, set_name: str) -> float | None:

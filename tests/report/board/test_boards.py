@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,9 @@ import pytest
 from harness.errors import RecordError, UsageError
 from harness.leaderboard import page as leaderboard
 from harness.leaderboard.board.boards import build_boards
+from harness.leaderboard.board.network_lines import network_lines
+from harness.leaderboard.claims.scanner import scanner
+from harness.records.soundness import digest_of
 from harness.records.store import load_records
 from tests.report import factory
 from tests.report.factory import Cell
@@ -69,9 +73,11 @@ def test_seeds_are_averaged_and_shown(tmp_path: Path) -> None:
 def test_unsafe_names_are_refused(tmp_path: Path) -> None:
     results = factory.write_results(tmp_path / "results", [Cell(network="enet")])
     (path,) = results.glob("*/*/*/*/*/*/record.json")
-    text = path.read_text(encoding="utf-8")
-    path.write_text(text.replace('"network": "enet"', '"network": "<img src=x>"'), encoding="utf-8")
-    with pytest.raises(RecordError, match="not allowed"):
+    record = json.loads(path.read_text(encoding="utf-8"))
+    record["key"]["network"] = "<img src=x>"
+    record["digest"] = digest_of(record)
+    path.write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(RecordError, match=r"key\.network: String should match"):
         leaderboard.render(results, figures=False)
 
 
@@ -112,3 +118,32 @@ def test_plans_with_a_path_are_refused(tmp_path: Path) -> None:
     results = factory.write_results(tmp_path / "results", cells)
     with pytest.raises(RecordError, match=r"plan name '../../escape' is not allowed"):
         leaderboard.render(results, figures=False)
+
+
+def test_a_plan_shows_what_its_own_masks_lose(tmp_path: Path) -> None:
+    cells = [
+        Cell(network="enet", plan="openvino-int8", precision="int8", plan_loses=0.031),
+        Cell(network="unet"),
+    ]
+    board, _ = board_of(factory.write_results(tmp_path / "results", cells))
+    rows = {row.network: row for row in board.rows}
+    lost = rows["enet"].values["plan_normal_difference"]
+    assert (lost.text, lost.below) == ("-3.10", "-4.10 to -2.10")
+    assert lost.note == "from 90.00 % in float64; 8 subjects, 40 slices"
+    assert rows["enet"].number("plan_challenging_dice") == pytest.approx(86.9)
+    assert rows["enet"].values["plan_normal_changed"].text == "2"
+    unknown = rows["unet"].values["plan_normal_difference"]
+    assert (unknown.number, unknown.note) == (None, "the accuracy of this plan was not scored")
+    (line,) = [line for line in network_lines(board, "torch") if line.network == "enet"]
+    assert line.number("plan_normal_difference") == pytest.approx(-3.1)
+    # A scanner gets the plan's masks, not those in float64.
+    (least,) = [c.lows["normal"] for c in scanner(board).candidates if c.network == "enet"]
+    interval = rows["enet"].values["normal_subject_dice"].interval
+    assert least is not None
+    assert interval is not None
+    assert least == pytest.approx(interval[0] - 3.1)
+
+
+def test_plans_that_nobody_scored_have_no_column(results: Path) -> None:
+    keys = {column.key for column in board_of(results)[0].columns}
+    assert not any(key.startswith("plan_") for key in keys)

@@ -1,0 +1,1 @@
+"""BasicUNet (MONAI): a card, and the library's own layers."""

@@ -1,0 +1,1 @@
+"""PlainConvUNet (nnU-Net): a card, and the library's own layers."""

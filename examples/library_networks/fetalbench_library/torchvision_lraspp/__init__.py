@@ -1,0 +1,1 @@
+"""LRASPP MobileNetV3 (torchvision): a card, and the library's own layers."""
