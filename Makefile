@@ -21,6 +21,8 @@ CPU := torch$(comma)keras-cpu$(comma)jax$(comma)deploy
 PRESET ?= paper
 OUT ?= $(if $(filter paper,$(PRESET)),.,build/$(PRESET))
 DATA ?= $(OUT)/data/$(PRESET)
+# A plan does not compute the phantom that it is about.
+NOT_MADE = $(if $(wildcard $(DATA)/dataset.json),,--phantom $(PRESET))
 TUNED = $(OUT)/$(PRESET)_tuned.toml
 CELLS = --data $(DATA) --results $(OUT)/results --device $(DEVICE) $(if $(BACKENDS),--backends $(BACKENDS)) $(if $(NETWORKS),--networks $(NETWORKS)) $(if $(SEEDS),--seeds $(SEEDS))
 
@@ -79,8 +81,10 @@ format: .venv/installed-dev ## format the code
 
 reproduce: $(INSTALLED) ## the paper's protocol on a GPU; PLAN=1 only says what it would do (docs/reproduction.md)
 	@test "$(DEVICE)" = cpu || $(BIN)/fetalbench doctor --gpu $(if $(BACKENDS),--backends $(BACKENDS))
+ifndef PLAN
 	test -f $(DATA)/dataset.json || $(BIN)/fetalbench data phantom --preset $(PRESET) --out $(DATA)
-	$(BIN)/fetalbench plan --protocol $(or $(if $(TUNE),$(wildcard $(TUNED))),$(PRESET)) $(CELLS)
+endif
+	$(BIN)/fetalbench plan $(if $(PLAN),$(NOT_MADE)) --protocol $(or $(if $(TUNE),$(wildcard $(TUNED))),$(PRESET)) $(CELLS)
 ifndef PLAN
 ifdef TUNE
 	$(BIN)/fetalbench tune $(PRESET) --data $(DATA) --out $(TUNED) --device $(DEVICE) $(if $(NETWORKS),--networks $(NETWORKS)); status=$$?; test $$status -le 1 || exit $$status

@@ -50,6 +50,12 @@ class FlaxProgram:
 
     def __init__(self, module: nnx.Module, height: int, width: int) -> None:
         self.height, self.width = height, width
+        for path, part in nnx.iter_modules(module):
+            if isinstance(part, nnx.Dropout) and part.rate > 0:
+                raise BackendError(
+                    f"{'.'.join(map(str, path))!r} is Flax's own dropout, which would drop the "
+                    "same values at each step here: use Dropout of backends/flax_layers.py."
+                )
         self._graph, state = nnx.split(module)
         self._variables = {
             ".".join(map(str, path)): (path, variable)
@@ -105,10 +111,11 @@ class FlaxProgram:
         shifted: bool = False,
     ) -> nnx.Module:
         """The module in the given mode, holding the given values (inside a trace)."""
-        flat = {
-            self._variables[name][0]: self._variables[name][1].replace(value)
-            for name, value in (parameters | statistics).items()
-        }
+        # What is not a weight, such as a stream of random numbers, stays as it was built.
+        flat = dict(self._variables.values())
+        for name, value in (parameters | statistics).items():
+            path, variable = self._variables[name]
+            flat[path] = variable.replace(value)
         module: nnx.Module = nnx.merge(self._graph, nnx.from_flat_state(flat))
         module.set_attributes(
             use_running_average=not training, deterministic=not dropout, raise_if_not_found=False

@@ -22,7 +22,13 @@ from backends.contract import (
     Weights,
     WeightSpec,
 )
-from backends.errors import Unsupported, require_images, require_logits, require_shape
+from backends.errors import (
+    Unsupported,
+    require_images,
+    require_logits,
+    require_shape,
+    require_size,
+)
 from backends.plans import PLANS, require
 from backends.weights import check_weights
 
@@ -132,6 +138,7 @@ class NumpyBackend(Backend):
     def build(
         self, builder: Callable[..., Any], *, classes: int, height: int, width: int
     ) -> Network:
+        require_size(height, width)
         forward = builder(classes=classes, height=height, width=width)
         return NumpyNetwork(forward, classes=classes, height=height, width=width)
 

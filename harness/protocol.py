@@ -133,7 +133,7 @@ class Measuring(Section):
     profile: Literal["quick", "publish", "mlperf"] = Field(
         default="quick", description="how many queries and seconds; quick is never published"
     )
-    batches: List[Annotated[int, Field(ge=1)]] = Field(
+    batches: List[Annotated[int, Field(ge=1, le=LARGEST_BATCH)]] = Field(
         default=(1,), min_length=1, description="batch sizes"
     )
     quantities: List[Literal["forward", "end_to_end"]] = Field(

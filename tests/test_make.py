@@ -63,9 +63,10 @@ def test_a_plan_starts_nothing() -> None:
     lines = reproduce("PLAN=1", "DEVICE=cpu", "PRESET=tiny")
     # Beside what was published, which the same protocol would find done.
     assert lines[-1].startswith(
-        ".venv/bin/fetalbench plan --protocol tiny --data build/tiny/data/tiny "
+        ".venv/bin/fetalbench plan --phantom tiny --protocol tiny --data build/tiny/data/tiny "
         "--results build/tiny/results"
     )
+    assert not any("data phantom" in line for line in lines)
     assert not any("fetalbench tune" in line for line in reproduce("PLAN=1", "TUNE=1"))
     assert not any("fetalbench run" in line or "fetalbench report" in line for line in lines)
 

@@ -19,13 +19,13 @@ def build(*, classes: int = 2, height: int = 256, width: int = 256) -> Callable[
     rows, columns = _central(height), _central(width)
 
     def forward(images: Array) -> Array:
-        logits = np.zeros((*images.shape[:3], classes), np.float32)
+        logits = np.full((*images.shape[:3], classes), -1, np.float32)
         logits[..., 0] = 1
         for index, image in enumerate(images[..., 0]):
             middle = image[rows, columns]
             brain = largest_component(middle > otsu(middle))
-            logits[index, rows, columns, 0] = ~brain
-            logits[index, rows, columns, 1] = brain
+            logits[index, rows, columns, 0] = np.where(brain, -1, 1)
+            logits[index, rows, columns, 1] = np.where(brain, 1, -1)
         return logits
 
     return forward
@@ -46,7 +46,10 @@ def otsu(image: Array) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         gap = total / below - (total[-1] - total) / above
         between = below * above * gap**2
-    return float(edges[1:][np.nanargmax(np.where(above > 0, between, np.nan))])
+    parting = np.where(above > 0, between, np.nan)
+    if np.isnan(parting).all():  # one value everywhere: nothing is above it
+        return float(image.max())
+    return float(edges[1:][np.nanargmax(parting)])
 
 
 def largest_component(mask: Array) -> Array:

@@ -24,6 +24,7 @@ from harness.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from harness.data.description import DatasetMeta
     from harness.run.estimate import CellEstimate
     from harness.run.grid import GridCell
 
@@ -36,6 +37,9 @@ def plan(
     seeds: Seeds = "",
     results: Results = DEFAULT_RESULTS,
     device: Device = "auto",
+    phantom: Annotated[
+        str, typer.Option("--phantom", help="For a preset that is not computed yet; no --data.")
+    ] = "",
     probe: Annotated[
         bool,
         typer.Option(
@@ -58,9 +62,10 @@ def plan(
     from harness.run import estimate, grid, speeds
 
     chosen = load_protocol(protocol)
-    meta = read_meta(data)
-    for line in require_fit(data, meta, chosen.input, chosen.evaluation):
-        typer.echo(f"fetalbench: {line}", err=True)
+    meta = _not_made(phantom) if phantom else read_meta(data)
+    if not phantom:
+        for line in require_fit(data, meta, chosen.input, chosen.evaluation):
+            typer.echo(f"fetalbench: {line}", err=True)
     planned = planned_device(device)
     template = Job(
         protocol=chosen,
@@ -87,6 +92,26 @@ def plan(
     for line in estimate.sentences(cells, found, known):
         typer.echo(line, err=as_json)
     leave_if_unsound([cell.reason for cell in cells if cell.unsound])
+
+
+def _not_made(preset: str) -> DatasetMeta:
+    """What the description of a phantom will say of its sets. Raises `UsageError`."""
+    from harness.data.description import DatasetMeta, SetCounts
+    from harness.data.phantom.presets import find_preset
+
+    found = find_preset(preset)
+    sets = {
+        name: SetCounts(
+            slices=size.slices,
+            slices_with_brain=size.slices,
+            stacks=size.stacks,
+            subjects=size.subjects,
+        )
+        for name, size in found.sets.items()
+    }
+    names_of = {"name": f"phantom-{preset}", "title": found.title, "licence": ""}
+    # The hash of no data set: none of its cells has a record.
+    return DatasetMeta(**names_of, kind="phantom", source="", hash=64 * "0", sets=sets)
 
 
 def _json_row(cell: GridCell, found: CellEstimate) -> dict[str, Any]:

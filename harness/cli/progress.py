@@ -81,7 +81,7 @@ class Progress:
                 self._console.print(f"{cell}: {event.status}{self._left()}")
             case events.StillAtWork():
                 pass  # for the watch
-            case events.JobRefused():
+            case events.JobRefused() | events.JobStopped():
                 pass  # the command says it once the bar is gone
             case _:
                 assert_never(event)

@@ -11,6 +11,7 @@ from pathlib import Path
 from harness.leaderboard.board.boards import Board
 from harness.leaderboard.board.columns import COLUMNS, MISSING, Column
 from harness.leaderboard.board.rows import Row
+from harness.leaderboard.board.timings import QUANTITIES
 from harness.leaderboard.board.titles import SETS
 from harness.leaderboard.details import place_of
 from harness.records.sentences import plain
@@ -20,6 +21,7 @@ JSON_SCHEMA_VERSION = 3
 IDENTITY_KEYS = ("dataset", "dataset_hash", "protocol", "protocol_hash", "machine")
 # One row of the exports: texts, numbers, and None for what is unknown.
 Flat = dict[str, str | float | None]
+TIMING_KEYS = tuple(f"{quantity}_{key}" for quantity in QUANTITIES for key in ("status", "reason"))
 ROW_KEYS = ("network", "title", "backend", "plan", "precision", "status", "reason", "stamp")
 
 
@@ -28,6 +30,7 @@ def table(boards: Sequence[Board], results: Path) -> list[Flat]:
     return [
         _identity(board)
         | {name: getattr(row, name) for name in ROW_KEYS}
+        | _timings(row)
         | {f"{set_name}_tiers": row.tiers.get(set_name, "") for set_name in SETS}
         | {"flags": "; ".join(row.flags)}
         | {key: number for column in COLUMNS for key, number in _numbers(row, column).items()}
@@ -77,6 +80,16 @@ def _numbers(row: Row, column: Column) -> dict[str, float | None]:
     return numbers
 
 
+def _timings(row: Row) -> dict[str, str]:
+    """What became of the plan's timing at batch size 1, which fails apart from its record."""
+    found = {}
+    for quantity in QUANTITIES:
+        entry = row.latencies(quantity).get(1)
+        found[f"{quantity}_status"] = entry.status if entry else ""
+        found[f"{quantity}_reason"] = (entry.reason or "") if entry else ""
+    return found
+
+
 def _path(row: Row, results: Path) -> str:
     return f"{place_of(row.seeds.stored[0], results)}/{RECORD}" if row.seeds else ""
 
@@ -113,7 +126,8 @@ def _latex_table(board: Board) -> str:
     ]
     for row in board.rows:
         values = [_latex_value(row, key) for key in _LATEX_KEYS]
-        if row.number(_LATEX_KEYS[0]) is None:
+        # Where nothing was to be scored, nothing failed.
+        if row.number(_LATEX_KEYS[0]) is None and row.status != "ok":
             values[0] = _latex(row.status_title)
         name = [_latex(row.title), _latex(f"{row.backend_title} {row.plan}".strip())]
         lines.append(" & ".join([*name, *values]) + r" \\")

@@ -6,7 +6,12 @@ from typing import Any
 
 from harness.leaderboard.board.columns import COLUMNS
 from harness.leaderboard.board.titles import SETS
-from harness.leaderboard.exports import IDENTITY_KEYS, JSON_SCHEMA_VERSION, ROW_KEYS
+from harness.leaderboard.exports import (
+    IDENTITY_KEYS,
+    JSON_SCHEMA_VERSION,
+    ROW_KEYS,
+    TIMING_KEYS,
+)
 
 TEXTS = {
     "dataset": "name of the data set",
@@ -22,6 +27,10 @@ TEXTS = {
     "status": "ok, the status of a record that failed, or todo",
     "reason": "one sentence if the status is not ok",
     "stamp": "'not publishable' if the latency must not be quoted",
+    "forward_status": "status of the plan's forward latency at batch size 1; empty if not timed",
+    "forward_reason": "one sentence if that status is not ok",
+    "end_to_end_status": "status of the plan's end-to-end latency at batch 1; empty if not timed",
+    "end_to_end_reason": "one sentence if that status is not ok",
     "flags": "what a reader must know, separated by semicolons",
     "command": "repeats the first record of the row",
     "record": "path of the first record behind the row",
@@ -32,7 +41,7 @@ def export_schema() -> dict[str, Any]:
     """The schema, in JSON Schema 2020-12; numbers are in the unit that the key names."""
     texts = {
         key: {"type": "string", "description": TEXTS[key]}
-        for key in (*IDENTITY_KEYS, *ROW_KEYS, "flags", "command", "record")
+        for key in (*IDENTITY_KEYS, *ROW_KEYS, *TIMING_KEYS, "flags", "command", "record")
     }
     texts |= {
         f"{set_name}_tiers": {

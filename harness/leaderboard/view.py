@@ -25,6 +25,7 @@ from harness.leaderboard.figures.latency_dice import latency_versus_dice
 from harness.leaderboard.figures.memory_bars import memory_bars
 from harness.leaderboard.figures.overlays import Overlays, overlays
 from harness.leaderboard.figures.robustness import robustness
+from harness.leaderboard.figures.subjects import subjects
 from harness.leaderboard.figures.training_curves import training_curves
 from harness.leaderboard.run_facts import WhatWasRun, what_was_run
 
@@ -136,6 +137,7 @@ def _pictures(board: Board, standings: Standings, extent: Extent) -> Pictures:
         return Pictures(drawings=tuple(latency_versus_dice(board)))
     drawings = [
         *latency_versus_dice(board),
+        *subjects(board, standings),
         *batch_sweep(board),
         *memory_bars(board),
         *training_curves(board),

@@ -127,7 +127,8 @@ def from_records(template: Job, keys: Sequence[CellKey]) -> Speeds:
         # The nearest in size last, which then has the last word.
         found.sort(key=lambda record: -abs(log(pixels / _pixels(record))))
         for record in found:
-            if record.cost is not None:
+            # A network's FLOPs may be unknown where its parameters are counted.
+            if record.cost is not None and record.cost.flops:
                 own = record.cost.height * record.cost.width
                 speeds.flops[network] = record.cost.flops * pixels / own
             told = _told(record, backend, pixels / _pixels(record))

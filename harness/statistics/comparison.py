@@ -199,6 +199,7 @@ def _standings(
             Standing(
                 name=name,
                 mean=float(values.mean()),
+                by_subject=tuple(map(float, values)),
                 interval=mean_interval(values, level=settings.level, seed=settings.seed),
                 quartiles=quartiles(means[name]),
                 rank=int(ranks.rank[index]),

@@ -72,6 +72,8 @@ class Pair:
 class Standing:
     """One contestant: its mean over subjects with interval, its rank and its tiers.
 
+    `by_subject` holds each subject's score, in the order of the subjects' names, which is the same
+    for all contestants of a family.
     `quartiles` are of the subjects' scores. `rank_low` and `rank_high` are the ranks that the
     verdicts leave open, all at once with the family's confidence. `tiers` may be several: two
     contestants share one exactly if no verdict separates them. `rank_chances` is the share of
@@ -80,6 +82,7 @@ class Standing:
 
     name: str
     mean: float
+    by_subject: tuple[float, ...]
     interval: Interval | None
     quartiles: Quartiles
     rank: int

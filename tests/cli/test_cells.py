@@ -25,7 +25,7 @@ ROW: dict[str, Any] = {
 
 
 def record(status: Status) -> Record:
-    names = {"dataset": "d", "dataset_hash": "0", "protocol": "p", "protocol_hash": "0"}
+    names = {"dataset": "d", "dataset_hash": 64 * "0", "protocol": "p", "protocol_hash": 64 * "0"}
     machine = Machine(name="m", processor="p", cores=2, memory_bytes=1, system="s")
     entry = {"plan": "eager", "precision": "float32", "quantity": "end_to_end", "batch": 1}
     latency = Latency(**entry, profile="quick", status=status, median_ms=12.5)

@@ -133,6 +133,16 @@ MISTAKES: dict[str, tuple[Words, int, str]] = {
         IMAGE,
     ),
     "protocol: side": (protocol("[input]\nwidth = 100"), 2, "width 100 is not a multiple of 64"),
+    "protocol: height": (protocol("[input]\nheight = 64000000"), 2, "less than or equal to 4096"),
+    "protocol: batch": (protocol("[measuring]\nbatches = [1000000000]"), 2, "equal to 65536"),
+    "protocol: seed": (protocol(f"[grid]\nseeds = [{2**40}]"), 2, "equal to 4294967295"),
+    "protocol: nested": (protocol("x = " + "[" * 5000 + "]" * 5000), 2, "nested too deeply"),
+    "huge seeds": (
+        lambda d, _t: ["plan", "--data", str(d), "--seeds", str(2**70)],
+        2,
+        "largest is",
+    ),
+    "not UTF-8": (lambda _d, t: ["report", "--results", f"{t}/\udcff"], 2, "the name is not UTF-8"),
     "protocol: network": (protocol("[networks.rfbnet]"), 2, "did you mean 'rfbsnet'?"),
     "protocol: key": (
         protocol("[training]\nepoch = 3"),

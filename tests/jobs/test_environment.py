@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +17,7 @@ from harness import registry
 from harness.data.catalogue import Dataset
 from harness.jobs.environment import worker_environment
 from harness.jobs.job import Job, Stage
+from harness.records import provenance
 from harness.run import grid, runner
 from harness.worker import cells
 from tests.run.test_grid import template_of
@@ -146,3 +150,59 @@ def test_xla_keeps_to_determinism_only_if_it_is_asked_to(
     monkeypatch.setenv("XLA_FLAGS", "")
     flax_backend.FlaxBackend(Runtime(device="cuda", deterministic=deterministic))
     assert ("deterministic_ops=true" in os.environ["XLA_FLAGS"]) is deterministic
+
+
+STEERED = {
+    "TORCHDYNAMO_DISABLE": "1",
+    "NVIDIA_TF32_OVERRIDE": "1",
+    "JAX_DEFAULT_MATMUL_PRECISION": "bfloat16",
+    "JAX_ENABLE_X64": "1",
+    "TF_ENABLE_ONEDNN_OPTS": "0",
+    "KERAS_FLOATX": "float16",
+    "OMP_DYNAMIC": "true",
+    "KMP_AFFINITY": "none",
+    "MKL_CBWR": "SSE2",
+    "OMP_NUM_THREADS": "7",
+    "KERAS_HOME": "/somewhere",
+}
+
+
+@pytest.mark.parametrize("backend", ["torch", "keras", "flax"])
+def test_what_a_shell_says_steers_no_worker(
+    backend: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    plain = worker_environment(backend, "cpu", 2)
+    for name, value in STEERED.items():
+        monkeypatch.setenv(name, value)
+    # Where a cache lies changes no result.
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    hostile = worker_environment(backend, "cpu", 2)
+    assert hostile.pop("TORCH_HOME") == str(tmp_path)
+    assert hostile == plain
+
+
+def test_what_reaches_a_worker_all_the_same_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_PRELOAD", "libodd.so")
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "1")
+    found = provenance._environment()
+    assert (found["LD_PRELOAD"], found["MALLOC_ARENA_MAX"]) == ("libodd.so", "1")
+
+
+KERAS = """
+from backends.contract import Runtime
+from backends.keras_backend import KerasBackend
+import keras
+keras_backend = KerasBackend(Runtime(threads=1))
+print(keras.config.floatx(), keras.config.dtype_policy().name, keras.config.image_data_format())
+"""
+
+
+def test_keras_takes_no_precision_from_the_home_folder(tmp_path: Path) -> None:
+    (tmp_path / ".keras").mkdir()
+    settings = {"floatx": "float16", "image_data_format": "channels_first", "epsilon": 1e-3}
+    (tmp_path / ".keras" / "keras.json").write_text(json.dumps(settings))
+    environment = worker_environment("keras", "cpu", 1) | {"HOME": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", KERAS], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["float32", "float32", "channels_last"]

@@ -47,6 +47,7 @@ ALL: tuple[events.Event, ...] = (
     events.DeviceBusy(cell=CELL),
     events.StillAtWork(),
     events.CellDone(cell=CELL, status="ok"),
+    events.JobStopped(),
     events.JobRefused(reason="two\nlines", exit_code=4),
 )
 

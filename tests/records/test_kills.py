@@ -119,7 +119,7 @@ def test_a_hundred_kills_of_a_real_run_lose_nothing(disc_data: Dataset, tmp_path
 
 
 @pytest.mark.parametrize(
-    "each", [20, pytest.param(200, marks=pytest.mark.slow)], ids=["short", "long"]
+    "each", [8, pytest.param(200, marks=pytest.mark.slow)], ids=["short", "long"]
 )
 def test_eight_writers_lose_no_record(each: int, tmp_path: Path) -> None:
     writers = [write(tmp_path, number * each, each) for number in range(8)]

@@ -42,6 +42,22 @@ def test_a_spreadsheet_runs_nothing(tmp_path: Path) -> None:
     assert "'=cmd" in text
 
 
+def test_a_line_break_in_a_title_does_not_begin_a_row(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", title="\r=cmd|'/c calc'!A1\r\n=1+1")]
+    results = factory.write_results(tmp_path / "results", cells)
+    text = leaderboard.render(results, figures=False)["leaderboard.csv"].decode()
+    assert "\r" not in text
+    rows = list(csv.DictReader(io.StringIO(text, newline="")))
+    assert rows[0]["title"] == "'=cmd|'/c calc'!A1 =1+1"
+
+
+def test_links_to_records_are_quoted(tmp_path: Path) -> None:
+    results = factory.write_results(tmp_path / "a #x ?y", [Cell(network="enet")])
+    page = leaderboard.render(results, figures=False)["index.html"].decode()
+    assert "a%20%23x%20%3Fy/cpu-2-cores/" in page
+    assert 'href="../a #x' not in page
+
+
 def test_ranks_and_intervals_are_exported(exported: dict[str, bytes]) -> None:
     rows = json.loads(exported["leaderboard.json"])["rows"]
     row = next(r for r in rows if (r["network"], r["backend"]) == ("rfbsnet", "torch"))
@@ -59,3 +75,21 @@ def test_a_title_cannot_leave_its_comment(tmp_path: Path) -> None:
     ]
     assert not any(line.startswith(b"\\") and b"passwd" in line for line in text.splitlines())
     assert text.splitlines()[0].startswith(b"% Data \\textbackslash{}input")
+
+
+def test_a_plan_that_failed_in_a_good_record_says_so(tmp_path: Path) -> None:
+    cells = [Cell(network="enet", rejected={1: "invalid"}), Cell(network="unet")]
+    results = factory.write_results(tmp_path / "results", cells)
+    rows = json.loads(leaderboard.render(results, figures=False)["leaderboard.json"])["rows"]
+    found = {row["network"]: row for row in rows}
+    assert found["enet"]["status"] == found["unet"]["status"] == "ok"
+    assert found["unet"]["forward_status"] == "ok"
+    assert found["enet"]["forward_status"] == "invalid"
+    assert found["enet"]["forward_reason"]
+
+
+def test_table_1_of_what_was_only_timed_has_no_accuracy(tmp_path: Path) -> None:
+    results = factory.write_results(tmp_path / "results", [Cell(network="enet", timed_only=True)])
+    text = leaderboard.render(results, figures=False)["table1.tex"].decode()
+    (line,) = [line for line in text.splitlines() if line.startswith("ENet")]
+    assert line.split(" & ")[2:6] == ["--"] * 4

@@ -106,7 +106,7 @@ def test_another_protocols_size_scales_by_pixels(disc_data: Dataset, tmp_path: P
 
 def test_another_framework_is_the_last_resort_and_its_spread_the_widest() -> None:
     known = speeds.Speeds(known={("enet", "torch"): Speed(inference_s=0.01)}, flops={"enet": 1e9})
-    names = {"dataset": "d", "dataset_hash": "0", "protocol": "p", "protocol_hash": "0"}
+    names = {"dataset": "d", "dataset_hash": 64 * "0", "protocol": "p", "protocol_hash": 64 * "0"}
     found = known.of(CellKey(network="enet", backend="flax", seed=0, **names))
     assert found == Speed(inference_s=0.01, training_s=0.03, source="other framework")
     assert max(speeds.SPREAD, key=lambda source: speeds.SPREAD[source]) == "other framework"
@@ -135,6 +135,17 @@ def test_plan_probes_what_no_record_tells_of(
     assert re.search(r"Estimated: .* of training and scoring, .* of measuring", probed.stderr)
     assert "by a few steps of dfanet × torch and rfbsnet × torch just now" in probed.stderr
     assert not (tmp_path / "results").exists()
+
+
+def test_a_phantom_is_planned_before_it_is_computed(fetalbench: Fetalbench) -> None:
+    words = ("plan", "--phantom", "paper", "--protocol", "paper", "--networks", "threshold")
+    done = fetalbench(*words, "--device", "cpu")
+    assert done.returncode == 0, done.stderr
+    assert "3 cells: 3 to do." in done.stdout
+    assert "phantom-paper" in done.stdout
+    again = fetalbench("plan", "--phantom", "papper")
+    assert again.returncode == 2
+    assert "did you mean 'paper'?" in again.stderr
 
 
 def test_nothing_to_do_is_said_and_not_probed(

@@ -30,7 +30,12 @@ def test_order_is_shuffled_by_the_seed_and_interleaved():
 
 def test_one_seed_of_all_is_trained_before_the_next() -> None:
     def key(network: str, backend: str, seed: int) -> CellKey:
-        names = {"dataset": "d", "dataset_hash": "0", "protocol": "p", "protocol_hash": "0"}
+        names = {
+            "dataset": "d",
+            "dataset_hash": 64 * "0",
+            "protocol": "p",
+            "protocol_hash": 64 * "0",
+        }
         return CellKey(network=network, backend=backend, seed=seed, **names)
 
     # As typed on the command line: Flax first, the seeds and networks in any order.

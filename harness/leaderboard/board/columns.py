@@ -91,6 +91,9 @@ def _accuracy(set_name: str) -> list[Column]:
                better="higher"),
         column("hd95_mm", "HD95 mm", f"95th-percentile Hausdorff distance, {brain}",
                better="lower"),
+        column("hd95_mm_median", "HD95, median mm", "95th-percentile Hausdorff distance, median "
+               "over slices with brain, with its quartiles: what a few far-off masks do not move",
+               better="lower"),
         column("missed", "Missed", "Slices with brain in which none was found", better="lower",
                shown=True),
         column("false_alarm", "False alarms", "Slices without brain in which one was found",

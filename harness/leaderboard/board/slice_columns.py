@@ -1,4 +1,4 @@
-"""Columns that no record summarises: means over all slices, and the Dice of whole stacks."""
+"""Columns that no record summarises: means over all slices, medians, and Dice of whole stacks."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from harness.leaderboard.board.columns import Value, per_cent, rounded
-from harness.metrics.aggregation import volume_dice
+from harness.leaderboard.board.columns import Value, absent, per_cent, rounded
+from harness.metrics.aggregation import quartiles, volume_dice, with_brain
 
 KEY = ["network", "backend", "set"]
 STACK = [*KEY, "seed", "subject", "stack"]
@@ -41,7 +41,25 @@ def slice_values(slices: pd.DataFrame) -> Found:
                 own["hd95_mm_all"] = rounded(mean, 1, none="a seed has no scores")
             else:
                 own[column if column == "volume_dice" else "nsd_all"] = per_cent(mean)
+    if "hd95_mm" in columns:
+        for key, distances in with_brain(slices).groupby(KEY, sort=True)["hd95_mm"]:
+            network, backend, set_name = map(str, key)
+            found[network, backend, set_name]["hd95_mm_median"] = _median(distances)
     return found
+
+
+def _median(distances: pd.Series) -> Value:
+    """Median and quartiles over the slices of all seeds; absent if one has no distance."""
+    if distances.isna().any():
+        return absent("a seed has no scores, and a distance has no worst value to count for it")
+    middle = quartiles(distances)
+    span = f"{middle.low:.1f}–{middle.high:.1f}"
+    return Value(
+        number=middle.median,
+        text=f"{middle.median:.1f}",
+        note=f"a quarter of the slices lie below {middle.low:.1f} mm, one above {middle.high:.1f}",
+        below=span,
+    )
 
 
 def _of_stacks(slices: pd.DataFrame) -> pd.Series:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from harness.leaderboard import page as leaderboard
@@ -122,6 +123,14 @@ def test_a_lost_seed_counts_as_the_worst_and_is_said(tmp_path: Path) -> None:
     brain = kept.scores["normal"].slices_with_brain
     assert row.number("normal_missed") == pytest.approx((kept.scores["normal"].missed + brain) / 2)
     assert row.number("normal_hd95_mm") is None
+    assert row.number("normal_hd95_mm_median") is None
+    other = next(row for row in board.rows if row.network == "unet")
+    distances = [
+        one.slices().query("set == 'normal' and brain_pixels > 0")["hd95_mm"]
+        for one in load_records(results)
+        if one.record.key.network == "unet"
+    ]
+    assert other.number("normal_hd95_mm_median") == pytest.approx(pd.concat(distances).median())
     volume = row.number("normal_volume_dice")
     assert volume is not None
     assert volume < 55

@@ -13,6 +13,9 @@ from harness.leaderboard.figures.batch_sweep import batch_sweep
 from harness.leaderboard.figures.latency_dice import pareto_front
 from harness.leaderboard.figures.overlays import outline
 from harness.leaderboard.figures.robustness import robustness
+from harness.leaderboard.figures.subjects import subjects
+from harness.metrics.aggregation import subject_means
+from harness.records.store import load_records
 from tests.report import factory
 from tests.report.factory import Cell
 from tests.report.reading import board_of, boards_of
@@ -58,3 +61,27 @@ def test_columns_with_a_path_are_refused(tmp_path: Path) -> None:
     results = factory.write_results(tmp_path / "results", [cell])
     with pytest.raises(RecordError, match="not a safe file name"):
         robustness(boards_of(results)[0])
+
+
+def test_a_line_is_one_subject_by_every_network(tmp_path: Path) -> None:
+    cells = [Cell(network="enet"), Cell(network="unet", seed=0), Cell(network="unet", seed=1)]
+    results = factory.write_results(tmp_path / "results", cells)
+    board, standings = board_of(results)
+    scores = {
+        (one.record.title, one.record.key.seed): subject_means(
+            one.slices().query("set == 'normal'"), "dice", over="alarms"
+        )
+        for one in load_records(results)
+    }
+    drawing = subjects(board, standings)[0]
+    axes = drawing.draw().axes[0]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    mean = {
+        "ENet": scores["ENet", 0],
+        "U-Net": (scores["U-Net", 0] + scores["U-Net", 1]) / 2,
+    }
+    assert set(names) == set(mean)
+    assert len(axes.lines) == len(mean["ENet"]) == len(drawing.hints)
+    for number, line in enumerate(axes.lines):
+        drawn = np.asarray(line.get_ydata(), dtype=float)
+        assert drawn == pytest.approx([100 * mean[name].iloc[number] for name in names])

@@ -9,8 +9,7 @@ class Lraspp(nn.Module):
 
     def __init__(self, classes: int) -> None:
         super().__init__()
-        own = {"weights": None, "weights_backbone": None}
-        self.net = lraspp_mobilenet_v3_large(num_classes=classes, **own)
+        self.net = lraspp_mobilenet_v3_large(num_classes=classes, weights_backbone=None)
 
     def forward(self, input: Tensor) -> Tensor:
         return self.net(input.expand(-1, 3, -1, -1))["out"]
