@@ -34,7 +34,7 @@ PREFERRED_BACKENDS = ("torch", "flax", "keras")
 BEST = "best"
 # Runtimes that beat a framework's own plan, the fastest first, and the modules that they need.
 RUNTIMES = {"openvino": ("openvino", "onnx", "onnxscript")}
-# From so many slices on a runtime's export and compilation pay.
+# From so many slices on a runtime's export and compilation should pay; an estimate.
 SLICES_THAT_PAY = 2000
 # All networks take multiples of this, and a grid of so many pixels holds any field of view.
 GRAIN, LARGEST_GRID = 64, 256
