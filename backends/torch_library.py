@@ -173,7 +173,7 @@ def _source(target: str) -> tuple[str, str]:
     for name in metadata.packages_distributions().get(top, []):
         about = metadata.metadata(name)
         links = [link.partition(", ")[2] for link in about.get_all("Project-URL") or []]
-        found = [about.get("Home-page"), *links]
+        found = [*(about.get_all("Home-page") or []), *links]
         url = next((link for link in found if link and link.startswith("https://")), "")
         return f"{name} {metadata.version(name)}", url or f"https://pypi.org/project/{name}/"
     return top, f"https://pypi.org/project/{top}/"

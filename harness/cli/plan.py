@@ -111,9 +111,16 @@ def _not_made(preset: str) -> DatasetMeta:
         )
         for name, size in found.sets.items()
     }
-    names_of = {"name": f"phantom-{preset}", "title": found.title, "licence": ""}
-    # The hash of no data set: none of its cells has a record.
-    return DatasetMeta(**names_of, kind="phantom", source="", hash=64 * "0", sets=sets)
+    return DatasetMeta(
+        name=f"phantom-{preset}",
+        title=found.title,
+        kind="phantom",
+        source="",
+        licence="",
+        # The hash of no data set: none of its cells has a record.
+        hash=64 * "0",
+        sets=sets,
+    )
 
 
 def _json_row(cell: GridCell, found: CellEstimate) -> dict[str, Any]:

@@ -179,7 +179,8 @@ class _MLflow(Tracker):
     """A run per start, in an SQLite database."""
 
     def __init__(self, folder: Path, cell: CellKey) -> None:
-        from mlflow.tracking import MlflowClient
+        # An extra of its own, which not every environment of a developer has.
+        from mlflow.tracking import MlflowClient  # pyright: ignore[reportMissingImports]
 
         folder.mkdir(parents=True, exist_ok=True)
         self._client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")

@@ -35,6 +35,7 @@ class Mixed(nn.Module):
         self.linear = nn.Linear(WIDTH, WIDTH)
         self.place = nn.Parameter(torch.randn(1, 64, WIDTH))
         self.scale = nn.Parameter(torch.tensor(1.0))
+        self.order: Tensor
         self.register_buffer("order", torch.arange(64))
         self.head = nn.ConvTranspose2d(WIDTH, classes, 8, stride=8)
 

@@ -57,6 +57,7 @@ def test_operations_beside_the_multiply_adds(case, other, paper):
     height, width, classes = case.output_size
     softmax = 5 * height * width * classes
     assert cost.other_ops == other
+    assert cost.paper_convention_gflops is not None
     assert cost.paper_convention_gflops * 1e9 == pytest.approx(cost.flops + paper + softmax)
 
 
