@@ -81,11 +81,12 @@ class Slices:
 
     def shown(self, leg: Leg, chunk: int) -> tuple[Array, Array]:
         """A chunk of augmented windows, two of each slice if they are smaller than it."""
-        seeds = {"seed": SEED, "epoch": chunk}
         repeats = 1 if leg.window == SIDE else 2
         order = np.random.default_rng([SEED, chunk]).permutation(len(self.images))
         chosen = order[: CHUNK // repeats]
-        images, masks = augment(self.images[chosen], self.masks[chosen], level=leg.level, **seeds)
+        images, masks = augment(
+            self.images[chosen], self.masks[chosen], level=leg.level, seed=SEED, epoch=chunk
+        )
         if repeats == 1:
             return images, masks
         cuts = [
