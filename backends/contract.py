@@ -8,7 +8,7 @@ process only, and a process imports one framework only.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -120,6 +120,8 @@ class TrainingOptions:
     of −g·log p − (1 − g)·log(1 − p). That is brain against all the rest even if a network has
     more than two classes: a mask does not say which of the others a pixel is.
     Optimizer: Adam, m̂ / (√v̂ + epsilon) with bias-corrected m̂ and v̂, β = (0.9, 0.999).
+    Precision: what convolutions and products compute in. Weights, their updates, losses and the
+    statistics of batch normalisation are float32 in each. `tf32` changes nothing on a CPU.
     """
 
     loss: Literal["dice", "dice_ce"]
@@ -127,6 +129,7 @@ class TrainingOptions:
     batch_size: int
     adam_epsilon: float = 1e-7
     dropout: bool = True
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
 
 
 class Trainer(ABC):
@@ -146,9 +149,19 @@ class Trainer(ABC):
         With `state` this makes resuming at an epoch's start exact to the bit on a CPU.
         """
 
+    def place(self, batches: Array) -> Sequence[Any]:
+        """Bring the rows of an epoch's steps, (steps, batch_size) int64, to the device at once.
+
+        Each item of the result is what `step` takes: no step then waits for a transfer.
+        """
+        return list(batches)
+
     @abstractmethod
-    def step(self, indices: Array, learning_rate: float) -> None:
-        """Do one update on rows `indices`, (batch_size,) int64, without waiting for its loss."""
+    def step(self, indices: Any, learning_rate: float) -> None:
+        """Do one update on rows `indices`, without waiting for its loss or for the device.
+
+        They are (batch_size,) int64 on the host, or an item of what `place` gave.
+        """
 
     @abstractmethod
     def losses(self) -> Array:
@@ -276,6 +289,12 @@ class Network(ABC):
 
         Raises `SizeError`, `BackendError` for an unknown plan, and `Unsupported` for one that does
         not run on this device.
+        """
+
+    def release(self) -> None:  # noqa: B027
+        """Free what queries that are gone have left on the device: compiled code, pooled memory.
+
+        Called between measurements, when no query is in use.
         """
 
     def calibrate(self, images: Array) -> None:  # noqa: B027

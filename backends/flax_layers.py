@@ -199,6 +199,8 @@ def _tap(x: jax.Array, weights: jax.Array, groups: int) -> jax.Array:
 # the tracing of networks with many layers (DFANet has 150 normalisations).
 @jax.jit
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    # Of bfloat16 values too: their mean and variance are float32.
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     mean = x.mean((0, 1, 2))
     return mean, jnp.square(x - mean).mean((0, 1, 2))
 

@@ -145,6 +145,10 @@ class FlaxNetwork(Network):
             return trainer.first_step(learning_rate)
 
     @override
+    def release(self) -> None:
+        self.program.forget(keep=(1, PREDICT_BATCH))
+
+    @override
     def prepare(
         self, images: Array, *, plan: str, quantity: Literal["forward", "end_to_end"]
     ) -> Inference:

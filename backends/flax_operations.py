@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import jax
@@ -22,7 +22,7 @@ from flax import nnx
 from jax import lax
 
 from backends.contract import Array, Operation, OperationKind
-from backends.interpolation import linear_weights
+from backends.interpolation import linear_weights, nearest_rows
 
 Padding = Literal["SAME", "VALID"]
 Arguments = ParamSpec("Arguments")
@@ -129,9 +129,53 @@ def global_mean(x: jax.Array) -> jax.Array:
 @counted
 def max_pool(x: jax.Array, size: int = 2, stride: int = 2, padding: Padding = "SAME") -> jax.Array:
     """Maximum over windows; padding counts as −∞. Of equal values the first takes the gradient."""
-    window, strides = (size, size), (stride, stride)
-    y = nnx.max_pool(x, window, strides, padding)
-    return report(None, "max_pool", x, y, kernel=window, stride=strides)
+    y: Any = _maxima(x, size, stride, padding)
+    return report(None, "max_pool", x, y, kernel=(size, size), stride=(stride, stride))
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _maxima(x: jax.Array, size: int, stride: int, padding: Padding) -> jax.Array:
+    """Max pooling whose gradient adds no value to another by chance of order.
+
+    XLA's own gradient scatters, on a GPU by atomic additions, or under its deterministic-ops flag
+    one update after the other.
+    """
+    return nnx.max_pool(x, (size, size), (stride, stride), padding)
+
+
+def _maxima_forward(x: jax.Array, size: int, stride: int, padding: Padding) -> tuple[Any, ...]:
+    y = _maxima(x, size, stride, padding)
+    return y, (x, y)
+
+
+def _maxima_backward(
+    size: int, stride: int, padding: Padding, kept: tuple[jax.Array, jax.Array], gradient: jax.Array
+) -> tuple[jax.Array]:
+    """Each window's gradient goes to its first maximum: one strided view for each place."""
+    x, y = kept
+    pads = lax.padtype_to_pads(x.shape[1:3], (size, size), (stride, stride), padding)
+    lowest = jnp.array(-jnp.inf, x.dtype)
+    padded = lax.pad(x, lowest, ((0, 0, 0), *((*pad, 0) for pad in pads), (0, 0, 0)))
+    spans = [(outputs - 1) * stride + 1 for outputs in y.shape[1:3]]
+    free = jnp.ones(y.shape, bool)
+    total = jnp.zeros_like(padded)
+    for row in range(size):
+        for column in range(size):
+            view = padded[:, row : row + spans[0] : stride, column : column + spans[1] : stride]
+            chosen = free & (view == y)
+            free &= ~chosen
+            # Back to the places that the view was taken from.
+            around = [
+                (before, side - before - span, stride - 1)
+                for before, side, span in zip((row, column), padded.shape[1:3], spans, strict=True)
+            ]
+            own = jnp.where(chosen, gradient, 0)
+            total += lax.pad(own, jnp.zeros((), x.dtype), ((0, 0, 0), *around, (0, 0, 0)))
+    back = [(-before, -after, 0) for before, after in pads]
+    return (lax.pad(total, jnp.zeros((), x.dtype), ((0, 0, 0), *back, (0, 0, 0))),)
+
+
+_maxima.defvjp(_maxima_forward, _maxima_backward)
 
 
 @counted
@@ -158,7 +202,9 @@ def max_pool_with_places(x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """2×2 maxima, and which of the four held each (0 … 3 in row order, the first of equals)."""
     taps = jnp.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)])
     places = jnp.argmax(taps, axis=0)
-    y = jnp.take_along_axis(taps, places[None], axis=0)[0]
+    # Not `take_along_axis`, whose gradient scatters.
+    a, b, c, d = taps
+    y = jnp.where(places < 2, jnp.where(places == 0, a, b), jnp.where(places == 2, c, d))
     return report(None, "max_pool", x, y, kernel=(2, 2), stride=(2, 2)), places
 
 
@@ -175,20 +221,32 @@ def max_unpool(x: jax.Array, places: jax.Array) -> jax.Array:
 @counted
 def upsample(x: jax.Array, factor: int) -> jax.Array:
     """Nearest-neighbour upsampling by a whole factor."""
+    return report(None, "resize", x, _repeated(x, (factor, factor)))
+
+
+def _repeated(x: jax.Array, factors: tuple[int, int]) -> jax.Array:
+    """Each row and each column so many times."""
     n, height, width, channels = x.shape
-    shape = (n, height, factor, width, factor, channels)
+    shape = (n, height, factors[0], width, factors[1], channels)
     y = jnp.broadcast_to(x[:, :, None, :, None], shape)
-    return report(None, "resize", x, y.reshape(n, height * factor, width * factor, channels))
+    return y.reshape(n, height * factors[0], width * factors[1], channels)
 
 
 @counted
 def nearest(x: jax.Array, height: int, width: int) -> jax.Array:
     """Nearest-neighbour resize: the source index is floor((i + ½) · in / out)."""
+    sides = (height, x.shape[1]), (width, x.shape[2])
+    if not any(outputs % inputs for outputs, inputs in sides):
+        factors = height // x.shape[1], width // x.shape[2]
+        return report(None, "resize", x, _repeated(x, factors))
+    # As products with ones and zeros, which are exact: the gradient of indexing scatters.
     rows, columns = (
-        (2 * np.arange(outputs) + 1) * inputs // (2 * outputs)
-        for inputs, outputs in zip(x.shape[1:3], (height, width), strict=True)
+        (nearest_rows(inputs, outputs)[:, None] == np.arange(inputs)).astype(x.dtype)
+        for outputs, inputs in sides
     )
-    return report(None, "resize", x, x[:, rows][:, :, columns])
+    y = jnp.einsum("ah,nhwc->nawc", rows, x, precision="highest")
+    y = jnp.einsum("bw,nawc->nabc", columns, y, precision="highest")
+    return report(None, "resize", x, y)
 
 
 @counted

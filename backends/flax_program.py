@@ -7,7 +7,7 @@ that order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import copy
 from typing import Any
 
@@ -19,7 +19,7 @@ from flax import nnx
 from backends.contract import Weights
 from backends.errors import BackendError
 from backends.flax_layers import shift_depthwise
-from backends.plans import Plan
+from backends.plans import PLANS, Plan
 
 Values = dict[str, jax.Array]
 MATMUL_PRECISIONS = {
@@ -43,6 +43,16 @@ def _definition_order(module: nnx.Module, prefix: str = "") -> list[str]:
         elif isinstance(part, nnx.Module):
             names += _definition_order(part, f"{prefix}{name}.")
     return names
+
+
+def reduced(parameters: Values, precision: str) -> Values:
+    """Parameters in a reduced precision, those of normalisations as they are."""
+    if precision not in REDUCED:
+        return parameters
+    return {
+        name: value if name.endswith((".gamma", ".beta")) else value.astype(precision)
+        for name, value in parameters.items()
+    }
 
 
 class FlaxProgram:
@@ -131,11 +141,7 @@ class FlaxProgram:
             self._reduced_from = self.parameters
             self._reduced = {}
         if precision not in self._reduced:
-            reduced = {
-                name: value if name.endswith((".gamma", ".beta")) else value.astype(precision)
-                for name, value in self.parameters.items()
-            }
-            self._reduced[precision] = reduced, self.statistics
+            self._reduced[precision] = reduced(self.parameters, precision), self.statistics
         return self._reduced[precision]
 
     def forward(
@@ -169,6 +175,16 @@ class FlaxProgram:
                 lowered = jax.jit(answer).lower(*self.values_in(plan.precision), images)
             self._executables[key] = lowered.compile()
         return self._executables[key]
+
+    def forget(self, *, keep: Collection[int]) -> None:
+        """Drop what was compiled for inference but the evaluation's own, of batch sizes `keep`."""
+        default = PLANS["flax"][0].key
+        self._executables = {
+            (plan, batch, masks): executable
+            for (plan, batch, masks), executable in self._executables.items()
+            if plan == default and batch in keep and not masks
+        }
+        self._reduced = {}
 
     def running_values(self, module: nnx.Module, names: Iterable[str]) -> Values:
         """The running statistics that a module holds after it ran (inside a trace)."""

@@ -12,7 +12,7 @@ from typing_extensions import override
 from backends.contract import Array, Trainer, TrainingOptions, Weights, WeightSpec
 from backends.errors import require_images, require_masks
 from backends.flax_layers import seed_dropout
-from backends.flax_program import FlaxProgram, Values
+from backends.flax_program import MATMUL_PRECISIONS, FlaxProgram, Values, reduced
 from backends.weights import check_optimizer_state
 
 BETA_1, BETA_2 = 0.9, 0.999
@@ -47,18 +47,24 @@ def value_and_gradients(
     masks: jax.Array,
     loss: str,
     key: jax.Array | None,
+    precision: str = "float32",
 ) -> tuple[tuple[jax.Array, Values], Values]:
-    """((loss, new running statistics), gradients) in training mode; `key` None: no dropout."""
+    """((loss, new running statistics), gradients) in training mode; `key` None: no dropout.
+
+    The parameters are float32, and so are their gradients, whatever the network computes in.
+    """
 
     def objective(parameters: Values) -> tuple[jax.Array, Values]:
         dropout = key is not None
-        module: Any = program.merge(parameters, statistics, training=True, dropout=dropout)
+        cast = reduced(parameters, precision)
+        module: Any = program.merge(cast, statistics, training=True, dropout=dropout)
         if key is not None:
             seed_dropout(module, key)
         value = segmentation_loss(module(images), masks, loss)
         return value, program.running_values(module, statistics)
 
-    return jax.value_and_grad(objective, has_aux=True)(parameters)
+    with jax.default_matmul_precision(MATMUL_PRECISIONS[precision]):
+        return jax.value_and_grad(objective, has_aux=True)(parameters)
 
 
 @jax.jit  # inlined by XLA; here it lets weights of one shape share one trace
@@ -109,7 +115,11 @@ class FlaxTrainer(Trainer):
         self._in_epoch = 0
 
     @override
-    def step(self, indices: Array, learning_rate: float) -> None:
+    def place(self, batches: Array) -> list[jax.Array]:
+        return list(jnp.unstack(jax.device_put(batches.astype(np.int32))))
+
+    @override
+    def step(self, indices: Any, learning_rate: float) -> None:
         program = self._program
         self._updates += 1
         # In float64 here: 1 − β^t loses four digits in float32 at the first steps.
@@ -121,7 +131,7 @@ class FlaxTrainer(Trainer):
             self._second,
             self._images,
             self._masks,
-            indices.astype(np.int32),
+            indices.astype(np.int32) if isinstance(indices, np.ndarray) else indices,
             np.array((learning_rate, *corrections), program.dtype),
             self._key,
             np.int32(self._in_epoch),
@@ -151,6 +161,7 @@ class FlaxTrainer(Trainer):
             masks[indices],
             self._options.loss,
             drawn,
+            self._options.precision,
         )
         for name, gradient in gradients.items():
             parameters[name], first[name], second[name] = _adam(
@@ -165,7 +176,7 @@ class FlaxTrainer(Trainer):
 
     @override
     def losses(self) -> Array:
-        values = np.array([float(loss) for loss in self._losses], self._program.dtype)
+        values = np.array(jax.device_get(self._losses), self._program.dtype)
         self._losses = []
         return values
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import keras
 from typing_extensions import override
 
-from backends.interpolation import linear_weights
+from backends.interpolation import linear_weights, nearest_rows
 from backends.keras_engine import ENGINE, TENSORFLOW, tf
 
 ops: Any = keras.ops  # its annotations say that an operation may return None
@@ -114,7 +114,9 @@ class AveragePool(keras.layers.AveragePooling2D):
 class Resize(keras.layers.Layer):
     """Resize to (height, width), half-pixel centres and no antialiasing.
 
-    `nearest` takes the source row floor((i + ½) · in / out), and columns likewise.
+    `nearest` takes the source row floor((i + ½) · in / out), and columns likewise. In training it
+    copies rows and columns instead: the same values, but TensorFlow's own resizing has no
+    deterministic gradient on a GPU.
     """
 
     def __init__(
@@ -125,8 +127,10 @@ class Resize(keras.layers.Layer):
         self.interpolation = interpolation
 
     @override
-    def call(self, inputs: Tensor) -> Tensor:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """(n, h, w, c) to (n, height, width, c)."""
+        if training and TENSORFLOW and self.interpolation == "nearest":
+            return _taken(_taken(inputs, 1, self.size[0]), 2, self.size[1])
         if self.compute_dtype == "float64" and self.interpolation == "bilinear":
             # TensorFlow's kernel computes in float32 whatever it is given.
             rows, columns = (
@@ -137,6 +141,15 @@ class Resize(keras.layers.Layer):
         return ops.image.resize(
             inputs, self.size, interpolation=self.interpolation, antialias=False
         )
+
+
+def _taken(inputs: Tensor, axis: int, length: int) -> Tensor:
+    """Nearest-neighbour resize of one axis; repeats, if each row is taken equally often."""
+    source = inputs.shape[axis]
+    if length % source == 0:
+        return tf.repeat(inputs, length // source, axis=axis)
+    # Its gradient is a segmented sum, deterministic if TensorFlow is asked for that.
+    return tf.gather(inputs, nearest_rows(source, length), axis=axis)
 
 
 class MaxPoolWithPlaces(keras.layers.Layer):

@@ -72,14 +72,19 @@ class TensorFlowTrainer(Trainer):
             layer.seed_generator.state.assign(np.array([words[0] >> 1, 0]))
 
     @override
-    def step(self, indices: Array, learning_rate: float) -> None:
+    def place(self, batches: Array) -> list[Tensor]:
+        return tf.unstack(tf.constant(batches))
+
+    @override
+    def step(self, indices: Any, learning_rate: float) -> None:
         self._step += 1
         # The bias corrections, in double precision.
         unbias = sqrt(1 - BETA2**self._step)
         rate = learning_rate * unbias / (1 - BETA1**self._step)
         epsilon = self._options.adam_epsilon * unbias
         scales = (tf.constant(value, self._dtype) for value in (rate, epsilon))
-        loss = self._function(self._images, self._masks, indices, *scales)
+        with _tf32(enabled=self._options.precision == "tf32"):
+            loss = self._function(self._images, self._masks, indices, *scales)
         self._losses.append(loss)
 
     def _update(
@@ -90,14 +95,15 @@ class TensorFlowTrainer(Trainer):
         rate: Tensor,
         epsilon: Tensor,
     ) -> Tensor:
-        value, found = loss_and_gradients(
-            self._model,
-            self._slots,
-            tf.cast(tf.gather(images, indices), self._dtype),
-            tf.cast(tf.gather(masks, indices), self._dtype),
-            self._options.loss,
-            dropout=self._options.dropout,
-        )
+        with _computing_in(self._model, self._options.precision):
+            value, found = loss_and_gradients(
+                self._model,
+                self._slots,
+                tf.cast(tf.gather(images, indices), self._dtype),
+                tf.cast(tf.gather(masks, indices), self._dtype),
+                self._options.loss,
+                dropout=self._options.dropout,
+            )
         # Made once here: as Python numbers they would become constants of each weight.
         zero, beta1, beta2 = (tf.constant(value, self._dtype) for value in (0.0, BETA1, BETA2))
         for slot, m, v, gradient in zip(self._slots, self._m, self._v, found, strict=True):
@@ -187,6 +193,7 @@ def gradients(
 
 
 def _loss(logits: Tensor, masks: Tensor, loss: str) -> Tensor:
+    logits = tf.cast(logits, masks.dtype)
     # The softmax of the brain class is the sigmoid of its margin over the others.
     margin = logits[..., 1] - _all_but_brain(logits)
     brain = tf.sigmoid(margin)
@@ -237,13 +244,33 @@ def _dropouts(model: Any) -> list[keras.layers.Dropout]:
 
 
 @contextmanager
+def _tf32(*, enabled: bool) -> Iterator[None]:
+    """Products in TF32 while a step runs, if that is asked for; strict elsewhere."""
+    if enabled:
+        tf.config.experimental.enable_tensor_float_32_execution(True)
+    try:
+        yield
+    finally:
+        if enabled:
+            tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+@contextmanager
+def _computing_in(model: Any, precision: str) -> Iterator[None]:
+    """While the step is traced: layers cast what they take, weights stay float32."""
+    layers = model.layers if precision == "bfloat16" else []
+    with _attribute_as(layers, "dtype_policy", "mixed_bfloat16"):
+        yield
+
+
+@contextmanager
 def _dropout_as(model: Any, *, enabled: bool) -> Iterator[None]:
     with _attribute_as([] if enabled else _dropouts(model), "rate", 0):
         yield
 
 
 @contextmanager
-def _attribute_as(layers: Sequence[Any], name: str, value: float) -> Iterator[None]:
+def _attribute_as(layers: Sequence[Any], name: str, value: float | str) -> Iterator[None]:
     before = [getattr(layer, name) for layer in layers]
     for layer in layers:
         setattr(layer, name, value)

@@ -15,8 +15,9 @@ from backends import runtimes
 from backends.contract import Array, Backend, Bytes, Capabilities, Runtime
 from backends.errors import Unsupported, require_device, require_size
 from backends.plans import PLANS
+from backends.torch_module import set_float32_precision
 from backends.torch_network import TorchNetwork
-from backends.torch_plans import matrix_product, require_plan, set_float32_precision
+from backends.torch_plans import matrix_product, require_plan
 
 
 class TorchBackend(Backend):

@@ -31,7 +31,8 @@ class TorchInference(Inference):
         # A tensor of our own: what the caller does to the array later must not reach it.
         self._input = module.to_device(images).clone()
         self._forward = forward_of(module.net, self._input, plan, calibration)
-        self._query = self._forward_query if quantity == "forward" else self._end_to_end_query
+        # Not a bound method, which would keep the query alive until the next garbage collection.
+        self._to_masks = quantity == "end_to_end"
 
     @override
     def set_images(self, images: Array) -> None:
@@ -45,7 +46,7 @@ class TorchInference(Inference):
     @torch.inference_mode()
     def launch(self) -> Any:
         self._module.enter("eval")
-        return self._query()
+        return self._end_to_end_query() if self._to_masks else self._forward_query()
 
     def _forward_query(self) -> Tensor:
         return self._forward(self._input)

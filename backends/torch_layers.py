@@ -9,12 +9,15 @@ Weights are made as zeros: the harness draws the initial values (see `backends.w
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from typing_extensions import override
 
 from backends.errors import require_variance
+from backends.interpolation import linear_weights
 
 Pair = tuple[int, int]
 
@@ -279,21 +282,36 @@ def max_pool_places(input: Tensor) -> tuple[Tensor, Tensor]:
     if torch.compiler.is_exporting():
         # Runtimes that read ONNX scatter by index: OpenVINO took 1.5 s for SegNet at 256×256. What
         # is exported tells the place, 0 to 3, by comparing.
-        upper, lower = input[:, :, 0::2], input[:, :, 1::2]
-        a, b, c, d = (row[..., side::2] for row in (upper, lower) for side in (0, 1))
-        above, below = torch.maximum(a, b), torch.maximum(c, d)
-        places = torch.where(above >= below, (a < b).int(), (c < d).int() + 2)
-        return torch.maximum(above, below), places
+        return _compared(input)
+    if _trains_on_gpu(input):
+        return functional.max_pool2d(input, 2, 2), _compared(input.detach())[1]
     return functional.max_pool2d(input, 2, 2, return_indices=True)
+
+
+def _compared(input: Tensor) -> tuple[Tensor, Tensor]:
+    """2×2 maxima and their places, 0 to 3 in row order; its gradient would share out ties."""
+    upper, lower = input[:, :, 0::2], input[:, :, 1::2]
+    a, b, c, d = (row[..., side::2] for row in (upper, lower) for side in (0, 1))
+    above, below = torch.maximum(a, b), torch.maximum(c, d)
+    places = torch.where(above >= below, (a < b).int(), (c < d).int() + 2)
+    return torch.maximum(above, below), places
 
 
 def max_unpool(input: Tensor, places: Tensor) -> Tensor:
     """Put each value back where `max_pool_places` found it, zeros elsewhere: sides × 2."""
-    if torch.compiler.is_exporting():
+    if torch.compiler.is_exporting() or _trains_on_gpu(input):
         a, b, c, d = (torch.where(places == place, input, 0.0) for place in range(4))
         rows = [torch.stack(pair, -1).flatten(-2) for pair in ((a, b), (c, d))]
         return torch.stack(rows, -2).flatten(2, 3)
     return functional.max_unpool2d(input, places, (2, 2), (2, 2))
+
+
+def _trains_on_gpu(input: Tensor) -> bool:
+    """There PyTorch has no deterministic unpooling, nor a gradient of bilinear resizing.
+
+    Asked for determinism, it would write the latter out in three times as many calls.
+    """
+    return input.is_cuda and torch.is_grad_enabled()
 
 
 def average_pool(input: Tensor, kernel: int, stride: int) -> Tensor:
@@ -326,9 +344,30 @@ def resize_nearest(input: Tensor, size: Pair) -> Tensor:
 
 def resize_bilinear(input: Tensor, size: Pair) -> Tensor:
     """Bilinear resize to (h, w), half-pixel centres, no antialiasing, also when shrinking."""
+    if _trains_on_gpu(input):
+        return _by_products(input, size)
     return functional.interpolate(
         input, size, mode="bilinear", align_corners=False, antialias=False
     )
+
+
+def _by_products(input: Tensor, size: Pair) -> Tensor:
+    """The same as a product of matrices along each axis.
+
+    In bfloat16 too: the weights of a whole factor up to 64 are exact there.
+    """
+    rows, columns = (
+        _linear_weights(*lengths, input.device).to(input.dtype)
+        for lengths in zip(input.shape[2:], size, strict=True)
+    )
+    half = torch.einsum("ah,nchw->ncaw", rows, input)
+    return torch.einsum("bw,ncaw->ncab", columns, half)
+
+
+@cache
+def _linear_weights(source: int, target: int, device: torch.device) -> Tensor:
+    """Kept: to bring them to a GPU anew would make each step wait."""
+    return torch.tensor(linear_weights(source, target), device=device)
 
 
 def upsample_bilinear(input: Tensor, factor: int) -> Tensor:

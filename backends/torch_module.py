@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Literal
 
 import numpy as np
 import torch
@@ -51,6 +52,12 @@ class TorchModule:
     def to_device(self, images: Array) -> Tensor:
         """(n, h, w, 1) images as a (n, 1, h, w) tensor in channels-last memory, on the device."""
         return torch.from_numpy(writable(images)).to(self.device).permute(0, 3, 1, 2)
+
+
+def set_float32_precision(precision: Literal["ieee", "tf32"]) -> None:
+    """How a GPU multiplies float32 from now on: strictly (`ieee`) or rounded to TF32."""
+    torch.backends.cudnn.conv.fp32_precision = precision  # pyright: ignore[reportAttributeAccessIssue]
+    torch.backends.cuda.matmul.fp32_precision = precision
 
 
 @contextmanager

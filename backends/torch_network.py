@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import sys
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -139,6 +141,15 @@ class TorchNetwork(Network):
     def calibrate(self, images: Array) -> None:
         require_images(images, self.height, self.width)
         self._calibration = images.copy()
+
+    @override
+    def release(self) -> None:
+        if "torch._dynamo" in sys.modules:
+            # The compiler keeps each graph that it has made, with the weights frozen into it.
+            torch.compiler.reset()
+        gc.collect()
+        if self.module.device.type == "cuda":
+            torch.cuda.empty_cache()
 
     @override
     def export(self, path: Path, metadata: Mapping[str, str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from backends.onnx_export import onnx_bytes
 from backends.plans import PLANS, RUNTIMES, Plan, require, require_tf32
 from backends.quantisation import quantised
 from backends.tensorrt_engine import Addresses, open_tensorrt
-from backends.torch_module import require_logits
+from backends.torch_module import require_logits, set_float32_precision
 
 
 class Forward:
@@ -123,12 +123,6 @@ def _tf32(module: nn.Module) -> Callable[[Tensor], Tensor]:
             set_float32_precision("ieee")
 
     return forward
-
-
-def set_float32_precision(precision: Literal["ieee", "tf32"]) -> None:
-    """How a GPU multiplies float32 from now on: strictly (`ieee`) or rounded to TF32."""
-    torch.backends.cudnn.conv.fp32_precision = precision  # pyright: ignore[reportAttributeAccessIssue]
-    torch.backends.cuda.matmul.fp32_precision = precision
 
 
 def _channels_first_array(images: Tensor, calibration: Array | None) -> Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from typing_extensions import override
 
 from backends.contract import Array, Trainer, TrainingOptions, Weights
 from backends.errors import require_images, require_masks
-from backends.torch_module import TorchModule, require_logits
+from backends.torch_module import TorchModule, require_logits, set_float32_precision
 from backends.weights import check_optimizer_state
 
 
@@ -78,19 +79,47 @@ class TorchTrainer(Trainer):
         torch.manual_seed(int(mixed[0]))
 
     @override
-    def step(self, indices: Array, learning_rate: float) -> None:
+    def place(self, batches: Array) -> list[Tensor]:
+        return list(torch.from_numpy(batches).to(self._images.device))
+
+    @override
+    def step(self, indices: Any, learning_rate: float) -> None:
         module = self._module
         module.enter(self._mode)
-        rows = torch.from_numpy(indices).to(self._images.device)
+        placed = isinstance(indices, Tensor)
+        rows = indices if placed else torch.from_numpy(indices).to(self._images.device)
         images = self._images.index_select(0, rows).to(module.device, non_blocking=True)
         masks = self._masks.index_select(0, rows).to(module.device, non_blocking=True)
         self._optimizer.param_groups[0]["lr"] = learning_rate
-        logits = require_logits(module.net(images.permute(0, 3, 1, 2)), module.dtype)
-        loss = loss_of(logits, masks, self._options.loss)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        with self._precision():
+            loss = loss_of(self._logits(images), masks, self._options.loss)
+            loss.backward()
         self._optimizer.step()
         self._losses.append(loss.detach())
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Logits in the dtype of the weights of (n, h, w, 1) images."""
+        module, images = self._module, images.permute(0, 3, 1, 2)
+        if self._options.precision != "bfloat16":
+            return require_logits(module.net(images), module.dtype)
+        with torch.autocast(module.device.type, torch.bfloat16):
+            logits = module.net(images)
+        # The last layer computes in either: autocast decides.
+        whole = logits.to(module.dtype) if isinstance(logits, Tensor) else logits
+        return require_logits(whole, module.dtype)
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        """Products in TF32, forward and back, if that is asked for; strict elsewhere."""
+        if self._options.precision != "tf32":
+            yield
+            return
+        set_float32_precision("tf32")
+        try:
+            yield
+        finally:
+            set_float32_precision("ieee")
 
     @override
     def losses(self) -> Array:

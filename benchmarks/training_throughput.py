@@ -61,8 +61,8 @@ def ours(network: Network, size: int) -> Callable[[], None]:
     def epoch() -> None:
         order = np.random.default_rng(0).permutation(SLICES)
         trainer.start_epoch(0)
-        for start in range(0, SLICES, BATCH):
-            trainer.step(order[start : start + BATCH], LEARNING_RATE)
+        for rows in trainer.place(order.reshape(-1, BATCH)):
+            trainer.step(rows, LEARNING_RATE)
         trainer.losses()
 
     return epoch

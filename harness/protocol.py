@@ -36,6 +36,7 @@ List = Annotated[
     BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value),
 ]
 Augmentation = Literal["none", "basic", "strong", "domain"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 class Section(BaseModel):
@@ -101,6 +102,10 @@ class TrainingSettings(Section):
     batch_norm: Literal["running", "recalibrated"] = Field(
         default="running",
         description="recalibrated: plain means over slices after each epoch, for short trainings",
+    )
+    precision: Precision = Field(
+        default="float32",
+        description="what training multiplies in; weights, losses and statistics stay float32",
     )
     weights_from: Literal["own", "torch"] = Field(
         default="own", description="torch: trained once there and carried to other frameworks"
@@ -228,6 +233,8 @@ class Protocol(Section):
             # Records from before these keys came in keep their hash.
             if not content["training"][which]:
                 del content["training"][which]
+        if self.training.precision == "float32":
+            del content["training"]["precision"]
         # A refusal changes no figure, nor does the size of pixels that nothing is resampled to.
         del content["evaluation"]["largest_outside_share"]
         if self.input.pixel_mm is None:

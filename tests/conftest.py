@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +32,10 @@ def pytest_configure() -> None:
     """
     # On a GPU box the frameworks have environments of their own; the tests are about this one.
     os.environ["FETALBENCH_INTERPRETERS"] = ""
+    # Nor is it about what else runs here: a test waits for no measurement of another session.
+    locks = tempfile.mkdtemp(prefix="fetalbench-locks-")
+    atexit.register(shutil.rmtree, locks, ignore_errors=True)
+    os.environ["FETALBENCH_LOCKS"] = locks
     worker = os.environ.get("PYTEST_XDIST_WORKER", "")
     if worker:
         cores = sorted(os.sched_getaffinity(0))

@@ -173,3 +173,14 @@ def test_a_protocol_comes_back_from_a_job_and_from_a_record(name: str) -> None:
     protocol = load_protocol(name)
     assert Protocol.model_validate_json(protocol.model_dump_json()) == protocol
     assert Protocol.model_validate(protocol.model_dump(mode="json")) == protocol
+
+
+def test_precision_changes_the_hash_and_the_default_does_not() -> None:
+    plain = parse_protocol({"name": "x"}, "x.toml")
+    said = parse_protocol({"name": "x", "training": {"precision": "float32"}}, "x.toml")
+    other = parse_protocol({"name": "x", "training": {"precision": "bfloat16"}}, "x.toml")
+    assert plain.hash == said.hash != other.hash
+    override = {"name": "x", "networks": {"unet": {"precision": "bfloat16"}}}
+    assert parse_protocol(override, "x.toml").hash not in (plain.hash, other.hash)
+    with pytest.raises(UsageError, match=r"training\.precision.*'float16'"):
+        parse_protocol({"name": "x", "training": {"precision": "float16"}}, "x.toml")

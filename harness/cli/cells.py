@@ -24,6 +24,7 @@ from harness.jobs.events import Report
 from harness.jobs.job import RUN_STAGES, Job, Stage, StreamSettings
 from harness.jobs.job import Device as JobDevice
 from harness.measuring.machine import machine
+from harness.measuring.precision import require_precision
 from harness.protocol import Protocol, load_protocol
 from harness.records.schema import Record
 from harness.run import grid, runner, slots, tracking
@@ -100,6 +101,8 @@ def prepare(
     protocol = protocol or load_protocol(protocol_source)
     if weights is not None:
         require_weights_file(weights)
+    if "train" in stages and weights is None:
+        require_precision(protocol, device)
     dataset = open_dataset(data, verify=True)
     if {"train", "evaluate"} & {*stages}:
         for line in _losses(data, dataset.meta, protocol, stages):

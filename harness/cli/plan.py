@@ -58,6 +58,7 @@ def plan(
     from harness.jobs.environment import planned_device
     from harness.jobs.job import Job
     from harness.measuring.machine import machine
+    from harness.measuring.precision import require_precision
     from harness.protocol import load_protocol
     from harness.run import estimate, grid, speeds
 
@@ -67,6 +68,7 @@ def plan(
         for line in require_fit(data, meta, chosen.input, chosen.evaluation):
             typer.echo(f"fetalbench: {line}", err=True)
     planned = planned_device(device)
+    require_precision(chosen, planned)
     template = Job(
         protocol=chosen,
         protocol_source=protocol,

@@ -165,8 +165,8 @@ def _process(latency: Sequence[Latency]) -> list[tuple[str, str]]:
 def _training(training: Training) -> str:
     kept = {True: ", deterministic operations", False: ", any operation", None: ""}
     return (
-        f"in {backend_title(training.weights_from)}, loss {training.loss}, best epoch "
-        f"{training.best_epoch} of {training.epochs} (validation Dice "
+        f"in {backend_title(training.weights_from)}, {training.precision}, loss {training.loss}, "
+        f"best epoch {training.best_epoch} of {training.epochs} (validation Dice "
         f"{100 * training.best_validation_dice:.2f} %), {training.train_slices} + "
         f"{training.validation_slices} slices, {training.seconds:.0f} s"
         f"{kept[training.deterministic]}; weights sha256 "

@@ -7,6 +7,7 @@ run resumes where it was. The parent process imports this: nothing here needs Nu
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
 from harness.measuring.profiles import profile
@@ -16,6 +17,9 @@ from harness.records.schema import Condition, Latency, PlanAccuracy, Record, Sta
 # What a second try may fix. A plan that does not exist here and a batch that does not fit are
 # results.
 RETRIED: tuple[Status, ...] = ("timeout", "crashed", "invalid")
+# The same gate says the same of the same code: this often is enough.
+LEAST_FAILURES = 2
+NUMBER = re.compile(r"\d[\d,.]*")
 
 
 def conditions(plan: str, precision: str, settings: Measuring) -> list[Condition]:
@@ -37,16 +41,45 @@ def replaced(entries: Iterable[Latency], new: Iterable[Latency]) -> list[Latency
     return list({entry.condition: entry for entry in (*entries, *new)}.values())
 
 
+def is_settled(entry: Latency, code: str | None) -> bool:
+    """Whether a rerun by that code cannot change an invalid figure: it failed alike before."""
+    same = entry.failed_code is not None and entry.failed_code == code
+    return entry.status == "invalid" and same and entry.failures >= LEAST_FAILURES
+
+
+def with_failures(entry: Latency, before: Latency | None, code: str | None) -> Latency:
+    """The new entry, with the number of runs that have been invalid in its way.
+
+    Two reasons are the same if they differ in numbers only.
+    """
+    if entry.status != "invalid":
+        return entry
+    alike = (
+        before is not None
+        and before.status == "invalid"
+        and before.failed_code == code
+        and NUMBER.sub("#", before.reason or "") == NUMBER.sub("#", entry.reason or "")
+    )
+    failures = before.failures + 1 if alike and before else 1
+    return entry.model_copy(update={"failures": failures, "failed_code": code})
+
+
 def missing_parts(
-    entries: Sequence[Latency], asked: Iterable[Condition], settings: Measuring
+    entries: Sequence[Latency],
+    asked: Iterable[Condition],
+    settings: Measuring,
+    code: str | None = None,
 ) -> list[int]:
-    """Numbers of the processes that have yet to measure some of the conditions."""
+    """Numbers of the processes that have yet to measure some of the conditions.
+
+    `code` is a digest of what would measure; without it nothing invalid is settled.
+    """
     parts = done = profile(settings.profile).processes
     for condition in asked:
         entry = find(entries, condition)
         if entry is None:
             done = 0
-        elif entry.status in ("ok", *RETRIED):
+        elif entry.status in ("ok", *RETRIED) and not is_settled(entry, code):
             done = min(done, entry.processes)
     return list(range(done, parts))
 
@@ -85,11 +118,12 @@ def with_accuracy(entries: Iterable[PlanAccuracy], new: PlanAccuracy) -> list[Pl
     return list({(one.plan, one.precision): one for one in (*entries, new)}.values())
 
 
-def is_due(entry: Latency | None, part: int, *, force: bool) -> bool:
+def is_due(entry: Latency | None, part: int, *, force: bool, code: str | None = None) -> bool:
     """Whether process number `part` has yet to measure what the entry says."""
     if entry is None or (force and part == 0):
         return part == 0
-    return entry.status in ("ok", *RETRIED) and entry.processes == part
+    retried = entry.status in ("ok", *RETRIED) and not is_settled(entry, code)
+    return retried and entry.processes == part
 
 
 def lost(

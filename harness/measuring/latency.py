@@ -15,7 +15,13 @@ import numpy as np
 import pandas as pd
 
 from backends.contract import Array, Bytes, Inference, Network
-from backends.errors import BackendError, Unsupported, is_out_of_memory, logits_fault
+from backends.errors import (
+    BackendError,
+    Unsupported,
+    is_out_of_memory,
+    is_sticky,
+    logits_fault,
+)
 from harness.cores import QuotaWatch
 from harness.measuring import gates
 from harness.measuring.inputs import Inputs
@@ -47,7 +53,7 @@ class Measurement:
     """Raw samples under one condition in one process, and what is known about them.
 
     `default` says that evaluation uses this plan; `reasons` say why the status is not ok, `doubts`
-    why the figures are not to be published.
+    why the figures are not to be published. With `lost_device` the process can measure no more.
     """
 
     condition: Condition
@@ -65,6 +71,7 @@ class Measurement:
     first_call_ns: int | None = None
     synchronise_ns: int | None = None
     deterministic: bool | None = None
+    lost_device: bool = False
     memory: Mapping[str, MemoryQuantity] = field(default_factory=dict)
 
     def samples(self) -> pd.DataFrame:
@@ -117,9 +124,13 @@ class Setting:
             **found,
         )
 
-    def failed(self, condition: Condition, status: Status, reason: str) -> Measurement:
+    def failed(
+        self, condition: Condition, status: Status, reason: str, *, lost_device: bool = False
+    ) -> Measurement:
         """A measurement that has no samples."""
-        return self.measurement(condition, status=status, reasons=(reason,))
+        return self.measurement(
+            condition, status=status, reasons=(reason,), lost_device=lost_device
+        )
 
 
 def measure(network: Network, images: Array, condition: Condition, setting: Setting) -> Measurement:
@@ -140,7 +151,7 @@ def measure(network: Network, images: Array, condition: Condition, setting: Sett
             raise
         # A plan of a compiler or runtime can break in any way; the others are still measured.
         sentence = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
-        return setting.failed(condition, "crashed", sentence)
+        return setting.failed(condition, "crashed", sentence, lost_device=is_sticky(error))
 
 
 def _measure(

@@ -96,6 +96,7 @@ class GpuFacts:
     name: str
     memory_bytes: int | None = None
     mig_profile: str | None = None  # such as 1g.10gb
+    compute_capability: tuple[int, int] | None = None  # (8, 0) for an A100
 
     @property
     def title(self) -> str:
@@ -119,10 +120,12 @@ def gpu_facts(nvml: Any = None) -> GpuFacts | None:
     except nvml.NVMLError:
         return None
     whole = _asked(nvml, "nvmlDeviceGetMemoryInfo", handle)
+    capability = _asked(nvml, "nvmlDeviceGetCudaComputeCapability", handle)
     return GpuFacts(
         name=name,
         memory_bytes=whole.total if whole else None,
         mig_profile=_mig_profile(nvml, handle),
+        compute_capability=tuple(capability) if capability else None,
     )
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from backends.contract import Array
 from harness.measuring import gates
-from harness.measuring.entries import find, replaced
+from harness.measuring.entries import find, replaced, with_failures
 from harness.measuring.latency import NS_PER_MS, Measurement
 from harness.measuring.profiles import Profile
 from harness.measuring.profiles import profile as find_profile
@@ -85,18 +85,24 @@ def measurements_of(latency: Latency, samples: pd.DataFrame) -> list[Measurement
 
 
 def gather(
-    entries: Sequence[Latency], samples: pd.DataFrame, found: Measurement, device: str
+    entries: Sequence[Latency],
+    samples: pd.DataFrame,
+    found: Measurement,
+    device: str,
+    code: str | None = None,
 ) -> tuple[list[Latency], pd.DataFrame]:
     """A record's latencies and raw samples with a measurement beside those of earlier processes.
 
-    The first process replaces all that was measured under its condition before.
+    The first process replaces all that was measured under its condition before. `code` is a digest
+    of what measures.
     """
     before = find(entries, found.condition)
     earlier = measurements_of(before, samples) if before and found.process else []
     own = found.condition.mask(samples)
     kept = samples[~own | (samples["process"] < found.process)]
     table = pd.concat([kept, found.samples()], ignore_index=True)
-    latency = replaced(entries, [summarise([*earlier, found])])
+    summary = with_failures(summarise([*earlier, found]), before, code)
+    latency = replaced(entries, [summary])
     return _judged(latency, table, device), table
 
 

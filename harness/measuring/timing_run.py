@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
@@ -39,7 +40,7 @@ def measure_network(
 
     `begin` is called before each measurement and may leave it out. Batches grow, so that the peaks
     of memory do; after one that did not fit, the larger ones of the same plan and quantity are not
-    tried. `pulse` is called between queries.
+    tried. `pulse` is called between queries. An error that loses the device ends the series.
     """
     setting = Setting(
         profile=profile(settings.profile),
@@ -62,10 +63,15 @@ def measure_network(
                 reason = f"skipped_after_oom: batch {most} did not fit."
                 yield setting.failed(condition, "oom", reason)
                 continue
+            # What the last batch size held must not count as this one's.
+            network.release()
+            gc.collect()
             found = _watched(backend, network, images, plan, condition, setting, device)
             if found.status == "oom":
                 full[condition.quantity] = condition.batch
             yield found
+            if found.lost_device:
+                return
 
 
 def _watched(

@@ -108,6 +108,9 @@ class Training(Strict):
 
     weights_from: str = Field(description="the backend that trained them")
     loss: str
+    precision: str = Field(
+        default="float32", description="of the products; weights and losses are always float32"
+    )
     epochs: int
     steps: int
     best_epoch: int
@@ -187,6 +190,10 @@ class Latency(Strict):
     remarks: list[str] = Field(default_factory=list, description="what else is worth knowing")
     growth: list[str] = Field(default_factory=list, description="what is odd beside other batches")
     processes: Count = Field(default=0, description="fresh processes whose samples are good")
+    failures: Count = Field(
+        default=0, description="runs in a row that were invalid for the same reason by one code"
+    )
+    failed_code: str | None = Field(default=None, description="sha256 of that code")
     queries: Count = 0
     median_ms: Positive | None = None
     p90_ms: Positive | None = Field(default=None, description="MLPerf's early-stopping estimate")
@@ -244,7 +251,6 @@ class PlanAccuracy(Strict):
     precision: str
     status: Status
     reason: str | None = Field(default=None, description="why status is not ok")
-    remarks: list[str] = Field(default_factory=list, description="what else is worth knowing")
     quantity: Quantity = Field(description="the query that gave the masks, as it is timed")
     batch: int
     weights_sha256: str = Field(description="the weights that the plan ran with")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from backends import plans
@@ -15,7 +15,7 @@ from harness.measuring import entries
 from harness.measuring.profiles import profile
 from harness.records import store
 from harness.records.schema import CellKey, Condition, Record
-from harness.run.grid import GridCell, is_accurate, measured_seed
+from harness.run.grid import GridCell, is_accurate, measured_seed, missing_parts
 from harness.run.speeds import SPREAD, Source, Speed, Speeds
 
 # (p.) A process starts, imports its framework, reads the data and finds the device's peak.
@@ -114,7 +114,7 @@ def _measuring_s(
     seconds, processes = 0.0, 0
     for plan in template.execution_plans(key.backend):
         asked = entries.conditions(plan.key, plan.precision, settings)
-        parts = _parts(record, asked, template)
+        parts = _parts(record, plan, template)
         processes += parts
         per_image = speed.inference_s if plan == default else None
         per_image = per_image or speed.plans.get(plan.key) or speed.inference_s or 0.0
@@ -124,11 +124,10 @@ def _measuring_s(
     return seconds, processes
 
 
-def _parts(record: Record | None, asked: Iterable[Condition], template: Job) -> int:
-    settings = template.protocol.measuring
+def _parts(record: Record | None, plan: Plan, template: Job) -> int:
     if record is None:
-        return profile(settings.profile).processes
-    return len(entries.missing_parts(record.latency, asked, settings))
+        return profile(template.protocol.measuring.profile).processes
+    return len(missing_parts(template, record, plan))
 
 
 def _process_s(template: Job, plan: Plan, asked: Sequence[Condition], per_image: float) -> float:

@@ -11,6 +11,7 @@ from harness import registry
 from harness.data.description import DatasetMeta
 from harness.errors import NewerRecord, RecordError
 from harness.jobs.job import Job
+from harness.jobs.timing_code import timing_code
 from harness.measuring import entries
 from harness.protocol import Protocol
 from harness.records.schema import CellKey, Record
@@ -167,7 +168,10 @@ def missing_parts(template: Job, record: Record, plan: Plan) -> list[int]:
     """Numbers of the processes that have yet to measure a plan."""
     settings = template.protocol.measuring
     asked = entries.conditions(plan.key, plan.precision, settings)
-    return entries.missing_parts(record.latency, asked, settings)
+    # Only for what is invalid is the code read.
+    invalid = any(entry.status == "invalid" for entry in record.latency)
+    code = timing_code(record.key) if invalid else None
+    return entries.missing_parts(record.latency, asked, settings, code)
 
 
 def scoring_is_due(template: Job, record: Record, plan: Plan) -> bool:

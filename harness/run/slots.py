@@ -31,6 +31,8 @@ from harness.protocol import Protocol
 from harness.run.launch import donor
 
 POLL_SECONDS = 0.2
+# Another folder for the locks: runs that name different ones do not wait for each other.
+VARIABLE = "FETALBENCH_LOCKS"
 # Of a training whose protocol sets no limit: a framework, a data set in memory, a network.
 USUAL_GB = 4.0
 
@@ -170,8 +172,9 @@ def _lock(descriptor: int, kind: int, job: Job, slot: Slot, report: Report) -> N
 
 
 def _folder() -> Path:
-    folder = Path(tempfile.gettempdir()) / f"fetalbench-{os.getuid()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
+    usual = Path(tempfile.gettempdir()) / f"fetalbench-{os.getuid()}"
+    folder = Path(os.environ.get(VARIABLE) or usual)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-        raise EnvironmentFault(f"{folder}: belongs to somebody else; set TMPDIR to another folder.")
+        raise EnvironmentFault(f"{folder}: belongs to somebody else; set {VARIABLE} to another.")
     return folder

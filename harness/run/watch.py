@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import queue
+import select
 import signal
 import subprocess
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import IO
 
 import psutil
 
@@ -25,8 +25,6 @@ from harness.run.slots import Slot
 POLL_SECONDS = 0.2
 # After an interruption the worker may finish its epoch; a second Ctrl-C ends it at once.
 GRACE_SECONDS = 120.0
-# How long what has been reported is waited for after the worker's end.
-PIPE_SECONDS = 2.0
 # How often the memory of the worker's children is counted.
 COUNT_SECONDS = 2.0
 STALLED = "made no progress for {:g} s: no epoch, batch or query was done"
@@ -94,14 +92,33 @@ class Watch:
         self._job, self._process, self._report = job, process, report
         self._slot, self._log = slot, log
         self._counted, self._used_gb = 0.0, 0.0
+        self._over = threading.Event()
         self._lines: queue.Queue[str] = queue.Queue()
-        self._reader = threading.Thread(target=self._read, args=(os.fdopen(pipe),), daemon=True)
+        self._reader = threading.Thread(target=self._read, args=(pipe,), daemon=True)
         self._reader.start()
 
-    def _read(self, pipe: IO[str]) -> None:
-        with pipe:
-            for line in pipe:
-                self._lines.put(line)
+    def _read(self, pipe: int) -> None:
+        """Queue the worker's lines until its end of the pipe is closed, or it is over.
+
+        Something that the worker has started may hold the pipe long after it.
+        """
+        rest, poll = b"", select.poll()
+        poll.register(pipe, select.POLLIN)
+        try:
+            while True:
+                if not poll.poll(1000 * POLL_SECONDS):
+                    if self._over.is_set():
+                        break
+                    continue
+                if not (chunk := os.read(pipe, 1 << 16)):
+                    break
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    self._lines.put(line.decode(errors="replace") + "\n")
+        finally:
+            os.close(pipe)
+        if rest:
+            self._lines.put(rest.decode(errors="replace"))
 
     def run(self) -> None:
         """Return when the worker has ended, by itself or by a limit."""
@@ -127,8 +144,8 @@ class Watch:
     def close(self) -> None:
         """End the worker, whatever it is doing, and take what it has said."""
         end(self._process)
-        # Something that the worker started may have left its session and hold the pipe.
-        self._reader.join(PIPE_SECONDS)
+        self._over.set()
+        self._reader.join()
         self._log.trim()
         while not self._lines.empty():
             self._take(self._lines.get())

@@ -24,7 +24,7 @@ FAR_MARGINS = 10
 
 
 class Training(Protocol):
-    """How long a contestant was trained; a record's training is one."""
+    """How a contestant was trained; a record's training is one."""
 
     @property
     def epochs(self) -> int:
@@ -34,6 +34,11 @@ class Training(Protocol):
     @property
     def steps(self) -> int:
         """Steps of the optimiser."""
+        ...
+
+    @property
+    def precision(self) -> str:
+        """What its products were computed in."""
         ...
 
 
@@ -61,16 +66,20 @@ def inside_margin(interval: Interval | None, margin: float | None) -> bool:
 def unequal_training(trainings: Mapping[str, Training | None]) -> str | None:
     """How the trainings of two contestants differ, or None if they do not or are not known.
 
-    Equal means the same epochs and the same steps.
+    Equal means the same epochs, the same steps and the same precision.
     """
     known = {
-        name: (training.epochs, training.steps) for name, training in trainings.items() if training
+        name: (training.epochs, training.steps, training.precision)
+        for name, training in trainings.items()
+        if training
     }
     if len(known) < 2 or len(set(known.values())) == 1:
         return None
+    precisions = len({precision for _, _, precision in known.values()}) > 1
     shown = (
         f"{name} {epochs} epoch{'' if epochs == 1 else 's'}, {steps:,} steps"
-        for name, (epochs, steps) in known.items()
+        + (f" in {precision}" if precisions else "")
+        for name, (epochs, steps, precision) in known.items()
     )
     return f"their trainings were not equal ({'; '.join(shown)})"
 

@@ -29,6 +29,7 @@ WRITING_SHARE = 0.05
 OTHERS = {
     "cell": "of another cell",
     "device": "on another device",
+    "precision": "in another precision",
     "threads": "with another number of threads",
     "versions": "by other versions of fetalbench or the framework",
     "code": "by other code",
@@ -183,6 +184,7 @@ def checkpoint_of(job: Job, cell: CellKey) -> CheckpointFile:
     identity: dict[str, Any] = {
         "cell": cell.model_dump(),
         "device": job.device,
+        "precision": job.protocol.training_of(cell.network).precision,
         "threads": job.threads,
         "versions": [fetalbench_version(), registry.framework_versions(cell.backend)],
         "code": _code(cell),

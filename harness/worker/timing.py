@@ -9,6 +9,7 @@ from backends import plans
 from backends.contract import Array, Network
 from harness.data.preparation import prepare
 from harness.jobs import events
+from harness.jobs.timing_code import timing_code
 from harness.measuring import entries, machine, timing_run
 from harness.measuring.latency import Measurement, no_samples
 from harness.measuring.summary import gather
@@ -30,10 +31,11 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
     if not job.part:
         _note(worker, cell, [*machine.state(), *filter(None, [calibrated])])
     before = worker.stored(cell).record.latency
+    code, lost = timing_code(cell), False
     default = plans.default(worker.backend.capabilities.plans, job.device)
 
     def begin(condition: Condition) -> bool:
-        due = entries.is_due(entries.find(before, condition), job.part, force=job.force)
+        due = entries.is_due(entries.find(before, condition), job.part, force=job.force, code=code)
         if due:
             is_default = condition.plan == default.key
             worker.report(events.MeasuringStarted(condition=condition, default=is_default))
@@ -54,9 +56,13 @@ def measure(worker: Worker, cell: CellKey, network: Network) -> None:
         pulse=Pulse(worker.report),
         begin=begin,
     ):
-        _commit(worker, cell, found)
-        worker.poisoned |= found.status == "oom" and job.device == "cuda"
-    if not job.part:
+        if found.lost_device:
+            _commit_lost(worker, cell, found)
+        else:
+            _commit(worker, cell, found)
+        lost |= found.lost_device
+        worker.poisoned |= lost or (found.status == "oom" and job.device == "cuda")
+    if not job.part and not lost:
         score_plans(worker, cell, network)
 
 
@@ -77,12 +83,29 @@ def _timed_images(worker: Worker) -> Array:
     return images
 
 
+def _commit_lost(worker: Worker, cell: CellKey, found: Measurement) -> None:
+    """The device is lost to this process: what it did not come to is skipped, as if it had died."""
+    stored, job = worker.stored(cell), worker.job
+    latency = entries.lost(
+        stored.record.latency,
+        found.condition,
+        default=found.default,
+        settings=job.protocol.measuring,
+        part=job.part,
+        status="crashed",
+        reason=f"{' '.join(found.reasons)} (the device was lost, and the process ended).",
+    )
+    record = stored.record.model_copy(update={"latency": latency})
+    store.commit(job.results, record, keep=stored)
+
+
 def _commit(worker: Worker, cell: CellKey, found: Measurement) -> None:
     """Commit the record with a measurement beside those of earlier processes."""
     stored = worker.stored(cell)
     record = stored.record
     samples = stored.latency_samples() if store.LATENCY in record.files else no_samples()
-    latency, table = gather(record.latency, samples, found, worker.job.device)
+    code = timing_code(cell)
+    latency, table = gather(record.latency, samples, found, worker.job.device, code)
     update: dict[str, Any] = {"latency": latency}
     if (record.reason or "").startswith(WHILE_MEASURING):
         update |= {"status": "ok", "reason": None}

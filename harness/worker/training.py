@@ -192,7 +192,12 @@ class _Loop:
         if learner is not network:
             learner.set_weights(network.weights())
         self.trainer = learner.trainer(
-            TrainingOptions(loss=settings.loss, seed=seed, batch_size=self._batch)
+            TrainingOptions(
+                loss=settings.loss,
+                seed=seed,
+                batch_size=self._batch,
+                precision=settings.precision,
+            )
         )
         if resumes:
             self.trainer.set_state(state.optimizer)
@@ -236,9 +241,11 @@ class _Loop:
         order = self._order()
         self.trainer.start_epoch(epoch)
         rate = settings.learning_rate
-        for start in range(0, len(order) - self._batch + 1, self._batch):
+        steps = len(order) // self._batch
+        batches = order[: steps * self._batch].reshape(steps, self._batch)
+        for rows in self.trainer.place(batches):
             rate = settings.learning_rate * settings.decay ** (state.step // settings.decay_steps)
-            self.trainer.step(order[start : start + self._batch], rate)
+            self.trainer.step(rows, rate)
             state.step += 1
             self._pulse()
         losses = self.trainer.losses()

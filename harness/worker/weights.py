@@ -132,6 +132,7 @@ def _as_recorded(
     return Training(
         weights_from=cell.backend,
         loss=settings.loss,
+        precision=settings.precision,
         epochs=len(result.history),
         steps=result.steps,
         best_epoch=result.best_epoch,

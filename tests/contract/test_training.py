@@ -248,6 +248,75 @@ def test_weights_given_are_copied(hooks: FrameworkHooks) -> None:
     assert not np.array_equal(network.weights()["head.kernel"], before["head.kernel"])
 
 
+def test_batches_placed_at_once_are_those_given_one_by_one(hooks: FrameworkHooks) -> None:
+    batches = np.array([[0, 3], [5, 1], [2, 4]])
+    found = []
+    for rows_of in (lambda _: list(batches), lambda trainer: trainer.place(batches)):
+        network = hooks.started()
+        trainer = _trainer(network)
+        for rows in rows_of(trainer):
+            trainer.step(rows, 1e-3)
+        found.append((trainer.losses(), network.weights()))
+    (losses, weights), (placed, _) = found
+    assert np.array_equal(losses, placed)
+    _assert_same(network, weights)
+
+
+def test_bfloat16_rounds_products_and_nothing_else(hooks: FrameworkHooks) -> None:
+    rows, rate = np.array([0, 3]), 1e-3
+    found = {}
+    for precision in ("float32", "bfloat16"):
+        network = hooks.started()
+        start = network.weights()
+        # Of the same rounded kernel and images the statistics are exact only if float32.
+        images = DATA[0].astype(np.float32)
+        trainer = _trainer(network, precision=precision, dropout=False)
+        trainer.set_data(images, DATA[1])
+        trainer.step(rows, rate)
+        found[precision] = float(trainer.losses()[0]), network.weights(), trainer.state()
+    (plain, weights, _), (loss, after, state) = found["float32"], found["bfloat16"]
+    assert 0 < abs(loss - plain) < 0.02 * plain
+    # The loss itself is no bfloat16 number, nor are the master weights and the moments.
+    assert not _is_bfloat16(np.array(loss, np.float32))
+    for name, value in after.items():
+        assert value.dtype == np.float32
+        if name.endswith("kernel"):
+            # Steps far below bfloat16's resolution arrive.
+            moved = np.abs(value - start[name])
+            assert (moved > 0).mean() > 0.9
+            assert moved.max() <= 1.01 * rate
+            assert not _is_bfloat16(value)
+            assert not _is_bfloat16(state[f"m/{name}"])
+    for name in ("norm.mean", "norm.variance"):
+        assert not _is_bfloat16(after[name])
+        np.testing.assert_allclose(after[name], weights[name], rtol=2e-2, atol=2e-3)
+    # Evaluation stays what it was: float32 by the same weights.
+    network.set_weights(weights)
+    expected = network.predict(DATA[0][:2])
+    other = hooks.started()
+    other.set_weights(weights)
+    np.testing.assert_array_equal(other.predict(DATA[0][:2]), expected)
+
+
+def _is_bfloat16(values: np.ndarray) -> bool:
+    """Whether bfloat16 would hold all of the float32 values."""
+    return not (np.ascontiguousarray(values).view(np.uint32) & np.uint32(0xFFFF)).any()
+
+
+def test_resuming_in_bfloat16_is_exact_to_the_bit(hooks: FrameworkHooks) -> None:
+    whole = hooks.started()
+    trainer = _trainer(whole, precision="bfloat16")
+    _epoch(trainer, 0)
+    middle = trainer.state(), whole.weights()
+    second = _epoch(trainer, 1)
+    resumed = hooks.started()
+    again = _trainer(resumed, precision="bfloat16")
+    resumed.set_weights(middle[1])
+    again.set_state(middle[0])
+    assert np.array_equal(_epoch(again, 1), second)
+    _assert_same(resumed, whole.weights())
+
+
 def test_keras_refuses_a_single_value_per_channel_before_it_traces() -> None:
     network = load("keras").network("fast_scnn")
     with pytest.raises(SizeError, match="train with at least two images per batch"):

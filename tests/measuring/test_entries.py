@@ -104,6 +104,31 @@ def test_a_lost_process_leaves_what_was_measured_and_skips_the_rest() -> None:
     assert [(one.status, one.processes) for one in again] == [("ok", 1)] * 3 + [("crashed", 1)]
 
 
+def invalid(reason: str, **found: object) -> Latency:
+    blank = latency(ASKED[0], "invalid", processes=0)
+    return blank.model_copy(update={"reason": reason} | found)
+
+
+def test_what_fails_the_same_way_twice_is_not_tried_for_ever() -> None:
+    once = entries.with_failures(invalid("took 1.31 times as long."), None, "code")
+    assert (once.failures, once.failed_code) == (1, "code")
+    assert entries.missing_parts([once], ASKED[:1], SETTINGS, "code") == [0, 1, 2]
+    twice = entries.with_failures(invalid("took 1.52 times as long."), once, "code")
+    assert twice.failures == 2
+    assert entries.missing_parts([twice], ASKED[:1], SETTINGS, "code") == []
+    assert not entries.is_due(twice, 0, force=False, code="code")
+    assert entries.is_due(twice, 0, force=True, code="code")
+    # Other code may do better, and another gate is another finding.
+    assert entries.missing_parts([twice], ASKED[:1], SETTINGS, "other") == [0, 1, 2]
+    assert entries.is_due(twice, 0, force=False, code="other")
+    assert entries.with_failures(invalid("other masks."), twice, "code").failures == 1
+    assert entries.with_failures(invalid("took 2 times as long."), once, "other").failures == 1
+    # Neither a crash nor a good figure is counted.
+    crashed = entries.with_failures(latency(ASKED[0], "crashed", processes=0), twice, "code")
+    assert crashed.failures == 0
+    assert entries.missing_parts([crashed], ASKED[:1], SETTINGS, "code") == [0, 1, 2]
+
+
 def scored(status: Status = "ok", weights: str = "a") -> PlanAccuracy:
     return PlanAccuracy(
         plan="eager",

@@ -9,8 +9,12 @@ import ctypes, os, signal, subprocess, sys, time
 import numpy as np
 
 def build(*, classes=2, height=64, width=64):
+    calls = []
+
     def forward(images):
-        {body}
+        if not calls:
+            calls.append(1)
+            {body}
         brain = images[..., 0] > 0.5
         return np.stack([~brain, brain], axis=3).astype(np.float32)
     return forward

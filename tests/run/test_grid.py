@@ -12,6 +12,7 @@ from harness import registry
 from harness.data.catalogue import Dataset
 from harness.jobs.job import Job
 from harness.jobs.recording import make_record
+from harness.jobs.timing_code import timing_code
 from harness.measuring import entries
 from harness.measuring.machine import machine
 from harness.protocol import parse_protocol
@@ -111,3 +112,23 @@ def test_a_failed_or_damaged_record_is_failed(disc_data: Dataset, tmp_path: Path
     (cell,) = grid.cells_of(template, disc_data.meta, **chosen)
     assert cell.state == "failed"
     assert "is not strict JSON" in cell.reason
+
+
+def test_a_figure_that_stays_invalid_counts_as_done(disc_data: Dataset, tmp_path: Path) -> None:
+    tables = {"grid": {"networks": ["unet"], "backends": ["torch"], "seeds": [0]}}
+    template = template_of(disc_data, tmp_path, **tables)
+    (cell,) = grid.cells_of(template, disc_data.meta)
+    record = make_record(template, cell.key, disc_data.meta, status="ok", reason=None)
+    code = timing_code(cell.key)
+
+    def state(failures: int, code: str) -> str:
+        update = {"status": "invalid", "reason": "other masks.", "processes": 0}
+        update |= {"failures": failures, "failed_code": code}
+        failed = [e.model_copy(update=update) for e in latencies(template, cell.key, ["eager"])]
+        store.commit(tmp_path, record.model_copy(update={"latency": failed}))
+        (found,) = grid.cells_of(template, disc_data.meta)
+        return found.state
+
+    assert state(1, code) == "to measure"
+    assert state(2, "other code") == "to measure"
+    assert state(2, code) == "done"

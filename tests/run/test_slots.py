@@ -57,7 +57,7 @@ def job_of(
 def four_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("harness.cores.usable", lambda *_: [4, 5, 6, 7])
     monkeypatch.setattr("harness.cores.count", lambda *_: 4)
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setenv(slots.VARIABLE, str(tmp_path / "locks"))
 
 
 @pytest.mark.usefixtures("four_cores")

@@ -36,7 +36,8 @@ def build(*, classes=2, height=256, width=256):
         calls.append(len(images))
         if len(calls) > {good}:
             time.sleep(600)
-        time.sleep({seconds})
+        if len(calls) <= 45:
+            time.sleep({seconds})
         return np.zeros((*images.shape[:3], classes), np.float32)
     return forward
 """
@@ -50,7 +51,7 @@ batch_size = 1
 [measuring]
 quantities = ["end_to_end"]
 [limits]
-stalled_seconds = 10
+stalled_seconds = 30
 """
 
 
@@ -79,10 +80,10 @@ def test_a_worker_that_hangs_is_ended_and_the_next_cell_is_run(
     code, said = run(disc_data, tmp_path, good=3, seconds=0)
     assert code == 1, said
     # Neither the hour that a cell may take nor the network's ten minutes.
-    assert time.monotonic() - start < 120
+    assert time.monotonic() - start < 300
     found = {one.record.key.network: one.record for one in load_records(tmp_path / "results")}
     assert found["hanging"].status == "timeout"
-    reason = "made no progress for 10 s: no epoch, batch or query was done"
+    reason = "made no progress for 30 s: no epoch, batch or query was done"
     assert found["hanging"].reason == reason
     assert found["threshold"].status == "ok"
     assert json.loads(found["threshold"].model_dump_json())["latency"][0]["status"] == "ok"
@@ -91,9 +92,9 @@ def test_a_worker_that_hangs_is_ended_and_the_next_cell_is_run(
 def test_a_slow_worker_that_does_batch_after_batch_is_left_alone(
     disc_data: Dataset, tmp_path: Path
 ) -> None:
-    """Forty slices of 0.4 s each take longer than the ten seconds of silence that are allowed."""
-    code, said = run(disc_data, tmp_path, good=10_000, seconds=0.4)
+    """Forty slices of 0.9 s each take longer than the half minute of silence that is allowed."""
+    code, said = run(disc_data, tmp_path, good=10_000, seconds=0.9)
     assert code == 0, said
     found = {one.record.key.network: one.record for one in load_records(tmp_path / "results")}
     assert found["hanging"].status == "ok"
-    assert (found["hanging"].seconds or 0) > 12
+    assert (found["hanging"].seconds or 0) > 32

@@ -165,10 +165,11 @@ def test_a_difference_that_failures_could_undo_is_not_claimed() -> None:
 
 
 def test_unequal_training_decides_nothing(three: pd.DataFrame) -> None:
-    def trained(epochs: int) -> Training:
+    def trained(epochs: int, precision: str = "float32") -> Training:
         return Training(
             weights_from="torch",
             loss="dice_ce",
+            precision=precision,
             epochs=epochs,
             steps=55 * epochs,
             best_epoch=1,
@@ -187,6 +188,12 @@ def test_unequal_training_decides_nothing(three: pd.DataFrame) -> None:
     assert pair.verdict == "undecided"
     assert "not equal (fast 4 epochs, 220 steps; slow 1 epoch, 55 steps)" in pair.reason
     assert "p < 0.001" in pair.reason
+    rounded = {"torch": {"fast": trained(4), "slow": trained(4, "bfloat16")}}
+    pair = only_pair(compare(three, trainings=rounded), "fast", "slow")
+    assert pair.verdict == "undecided"
+    assert "(fast 4 epochs, 220 steps in float32; slow 4 epochs, 220 steps in bfloat16)" in (
+        pair.reason
+    )
     half = {"torch": {"fast": trained(4)}}
     assert only_pair(compare(three, trainings=half), "fast", "slow").verdict == "worse"
 

@@ -16,7 +16,7 @@ from safetensors.numpy import load_file, save
 from backends.contract import Array, Network, Trainer, TrainingOptions, Weights, WeightSpec
 from harness.jobs import events
 from harness.protocol import TrainingSettings
-from harness.worker.checkpoint import CheckpointFile
+from harness.worker.checkpoint import CheckpointFile, UnusableCheckpoint
 from harness.worker.collapse import Diverged, fixed_mask_dice
 from harness.worker.masks import brain_dice
 from harness.worker.state import Stopped
@@ -442,3 +442,16 @@ def test_windows_train_the_learner_and_the_whole_slices_judge(tmp_path: Path) ->
     assert not hasattr(network, "made")
     assert result.best_validation_dice == 1.0
     assert cast(Any, network).value == result.weights["a.bias"][0] != 0
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_not_resumed(tmp_path: Path) -> None:
+    """It would train on from other weights and end as ok."""
+    network = fake()
+    settings = TrainingSettings(epochs=2, batch_size=5)
+    train(network, data(), settings, seed=0, checkpoints=checkpoints(tmp_path))
+    path = tmp_path / "checkpoint.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1  # a bit of the last weight's fraction
+    path.write_bytes(content)
+    with pytest.raises(UnusableCheckpoint, match="is damaged"):
+        checkpoints(tmp_path).load(network)

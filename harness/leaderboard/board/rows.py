@@ -163,6 +163,9 @@ def _flags(group: SeedGroup, plan: str, precision: str) -> tuple[str, ...]:
     trained = {r.training.weights_from for r in group.records if r.training}
     if foreign := sorted(trained - {group.backend}):
         flags.append(f"weights from {' and '.join(map(backend_title, foreign))}")
+    precisions = {r.training.precision for r in group.records if r.training} - {"float32"}
+    # Whatever it was trained in, its accuracy is that of the float64 network.
+    flags += [f"trained in {precision}, scored in float64" for precision in sorted(precisions)]
     if group.lost:
         flags.append(
             f"{len(group.stored) - len(group.lost)} of {len(group.stored)} seeds; the others count "

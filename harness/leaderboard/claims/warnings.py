@@ -42,11 +42,19 @@ def _of_data(board: Board) -> list[str]:
 
 def _of_training(board: Board) -> list[str]:
     epochs = {r.training.epochs for r in board.records if r.training}
+    precisions = sorted({r.training.precision for r in board.records if r.training})
+    found = []
+    if len(precisions) > 1:
+        found.append(
+            f"Networks were trained in {' and '.join(precisions)}: the ranking compares trainings "
+            "as much as networks."
+        )
     if len(epochs) < 2:
-        return []
+        return found
     return [
+        *found,
         f"Networks were trained for {min(epochs)} to {max(epochs)} epochs: the ranking compares "
-        "trainings as much as networks."
+        "trainings as much as networks.",
     ]
 
 
