@@ -60,6 +60,17 @@ def fetalbench(tmp_path: Path) -> Fetalbench:
     return call
 
 
+# Compiling takes most of the time of a comparison in Flax, and half of it so: what is compared is
+# computed once, and need not be computed fast.
+QUICK_COMPILATION = " ".join(
+    (
+        "--xla_backend_optimization_level=0",
+        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_cpu_use_fusion_emitters=false",
+    )
+)
+
+
 @pytest.fixture(scope="session")
 def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
     """The worker of a framework, started at its first use: one set serves all tests."""
@@ -68,7 +79,9 @@ def worker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workers]:
 
     def of(backend: str) -> WorkerClient:
         if backend not in started:
-            started[backend] = WorkerClient(backend, folder, threads=1)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("XLA_FLAGS", QUICK_COMPILATION)
+                started[backend] = WorkerClient(backend, folder, threads=1)
         return started[backend]
 
     yield of

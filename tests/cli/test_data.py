@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests.conftest import ROOT, Fetalbench
 from tests.data.nifti_files import bids, save, voxels
 
 
+@pytest.mark.slow  # from phantom to page: most of a minute
 def test_a_swept_phantom_is_made_checked_run_and_reported(
     fetalbench: Fetalbench, tmp_path: Path
 ) -> None:

@@ -68,7 +68,7 @@ def test_the_shell_can_complete_commands() -> None:
         prog_name="fetalbench",
         env={
             "_FETALBENCH_COMPLETE": "complete_bash",
-            "COMP_WORDS": "fetalbench me",
+            "COMP_WORDS": "fetalbench mea",
             "COMP_CWORD": "1",
         },
     )

@@ -137,6 +137,8 @@ def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path
     words += ["--protocol", str(path), "--networks", "threshold,rfbsnet", "--backends"]
     words += ["numpy,torch", "--seeds", "0"]
     environment = dict(os.environ) | {"PYTHONPATH": str(ROOT)}
+    floor = ["--networks", "threshold", "--backends", "numpy"]
+    subprocess.run([*words, *floor], cwd=tmp_path, env=environment, check=True)
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True
     )
@@ -167,6 +169,7 @@ def test_interrupted_it_goes_on_from_its_last_epoch(disc_data: Dataset, tmp_path
     assert not list(checkpoint.rglob("checkpoint.safetensors"))
 
 
+@pytest.mark.slow  # trains: half a minute
 def test_a_run_interrupted_before_the_rooms_starts_its_training_again_and_says_so(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
@@ -259,6 +262,7 @@ def test_collapse_is_diverged_and_not_a_zero(
     assert not record.scores
 
 
+@pytest.mark.slow  # five commands, each with processes of its own: a minute and a half
 def test_train_evaluate_and_measure_by_themselves(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
@@ -307,6 +311,7 @@ def test_train_evaluate_and_measure_by_themselves(
     assert "not scored: these are starting weights" in done.stderr
 
 
+@pytest.mark.slow  # waits for a limit: half a minute
 def test_a_measurement_that_takes_too_long_keeps_what_was_measured(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
@@ -326,6 +331,7 @@ def test_a_measurement_that_takes_too_long_keeps_what_was_measured(
     assert planned.returncode == 1  # the failures of other batches stand in the same record
 
 
+@pytest.mark.slow  # two runs on the same cores: a minute
 def test_two_runs_at_once_do_each_cell_once(disc_data: Dataset, tmp_path: Path) -> None:
     words = [sys.executable, "-m", "harness.cli", "run", "--data", str(disc_data.folder)]
     words += ["--protocol", str(protocol(tmp_path)), "--networks", "threshold,rfbsnet"]

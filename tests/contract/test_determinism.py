@@ -45,8 +45,14 @@ JAX = {
 }
 
 
-def _networks(backend: str) -> list[str]:
-    return [name for name, entry in registry.networks().items() if entry.implements(backend)]
+# Their graphs take 5 to 20 s each to build in Keras and Flax.
+LARGE = ("dfanet", "icnet", "shuffleseg_v2", "unet")
+
+
+def _networks(backend: str) -> list[Any]:
+    names = [name for name, entry in registry.networks().items() if entry.implements(backend)]
+    large = () if backend == "torch" else LARGE
+    return [pytest.param(name, marks=pytest.mark.slow) if name in large else name for name in names]
 
 
 def _torch_operators(name: str, loss: str) -> set[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
 
@@ -194,9 +196,14 @@ def test_weights_of_another_network_are_refused(hooks: FrameworkHooks) -> None:
         network.set_weights(weights)
 
 
-def test_what_has_no_count_is_unsupported(hooks: FrameworkHooks) -> None:
-    with pytest.raises(Unsupported, match=hooks.uncounted_name):
-        hooks.build("uncounted").operations()
+def test_what_has_no_count_is_named(hooks: FrameworkHooks) -> None:
+    """PyTorch lists it as unknown; the other frameworks refuse to count what holds it."""
+    network = hooks.build("uncounted")
+    try:
+        found = [each.name for each in network.operations() if each.kind == "unknown"]
+    except Unsupported as error:
+        found = [str(error)]
+    assert any(re.search(hooks.uncounted_name, name) for name in found)
 
 
 def test_unknown_memory_has_a_reason(hooks: FrameworkHooks) -> None:

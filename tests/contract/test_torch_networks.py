@@ -7,11 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from backends.contract import Runtime
-from backends.errors import NoDevice, Unsupported
+from backends.errors import NoDevice
 from backends.torch_backend import TorchBackend
 from backends.weights import initial_values
 from harness import registry
@@ -55,12 +54,6 @@ def test_the_blocks_of_the_u_nets_start_he_normal_and_nothing_else(name: str) ->
     drawn = initial_values(kernels, 0, registry.network(name).card.he_normal)
     he = {key for key, value in drawn.items() if value != plain[key]}
     assert he == HE_NORMAL.get(name, set())
-
-
-def test_weights_without_a_canonical_name_are_unsupported() -> None:
-    backend = load("torch").backend
-    with pytest.raises(Unsupported, match="Linear"):
-        backend.build(lambda **_: nn.Linear(1, 2), classes=2, height=SIDE, width=SIDE)
 
 
 @pytest.mark.slow

@@ -40,14 +40,14 @@ class _TwoNorms(nn.Module):
         return self.head(input)
 
 
-class _Exponential(nn.Module):
+class _Sorted(nn.Module):
     def forward(self, input: Tensor) -> Tensor:
-        return torch.cat([input, input.exp()], 1)
+        return torch.cat([input, input.sort(2).values], 1)
 
 
 class Hooks(FrameworkHooks):
     name = "torch"
-    uncounted_name = r"aten\.exp"
+    uncounted_name = r"aten\.sort"
 
     @override
     def tiny(self, *, classes: int, height: int, width: int) -> nn.Module:
@@ -59,4 +59,4 @@ class Hooks(FrameworkHooks):
 
     @override
     def uncounted(self, *, classes: int, height: int, width: int) -> nn.Module:
-        return _Exponential()
+        return _Sorted()

@@ -73,6 +73,7 @@ def assert_same_scores(own: StoredRecord, other: StoredRecord) -> None:
     assert apart.max() < 1e-4
 
 
+@pytest.mark.slow  # trains in PyTorch and scores in four frameworks: three minutes
 @pytest.mark.parametrize(("name", "backend"), CARRIED)
 def test_carried_weights_give_the_same_masks_and_scores(
     stored: Stored, name: str, backend: str
@@ -94,6 +95,7 @@ def test_the_committed_leaderboard_scores_a_network_alike_in_all_frameworks() ->
             assert_same_scores(found[name, "torch"], found[name, backend])
 
 
+@pytest.mark.slow  # needs the trainings of the test above
 def test_another_engine_of_keras_has_a_row_of_its_own(stored: Stored, folder: Path) -> None:
     assert ("rfbsnet", "keras-jax") in stored
     done = fetalbench("report", site=folder, cwd=folder)

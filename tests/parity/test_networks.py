@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -13,7 +14,7 @@ import pytest
 
 from harness import registry
 from harness.checks.parity import compare
-from tests.conftest import ROOT, Workers
+from tests.conftest import QUICK_COMPILATION, ROOT, Workers
 
 FRAMEWORKS = ("torch", "keras", "flax")
 IMPLEMENTED = {
@@ -29,7 +30,10 @@ Row = dict[str, Any]
 def parity(*words: str) -> list[Row]:
     """The rows of `fetalbench parity`; its exit code is 1 if one is not within."""
     command = [sys.executable, "-m", "harness.cli", "parity", "--json", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    environment = os.environ | {"XLA_FLAGS": QUICK_COMPILATION}
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False
+    )
     assert done.returncode in (0, 1), done.stderr
     rows = json.loads(done.stdout)
     assert done.returncode == (not all(row["within"] for row in rows))

@@ -125,6 +125,7 @@ def test_each_bad_cell_has_its_status_and_the_next_one_is_done(
     assert "0 done" in again.stderr
 
 
+@pytest.mark.slow  # waits for limits: 20 s
 def test_a_log_keeps_head_and_tail_and_a_child_cannot_hold_a_run(
     disc_data: Dataset, tmp_path: Path
 ) -> None:

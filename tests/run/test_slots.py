@@ -214,6 +214,7 @@ cell_seconds = 300
 """
 
 
+@pytest.mark.slow  # every cell twice: half a minute
 def test_cells_side_by_side_leave_the_records_of_cells_in_a_row(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:

@@ -82,6 +82,7 @@ def test_without_a_validation_set_it_says_how_to_get_one() -> None:
         tuning.require_validation(meta(normal=3), plain, ["unet"])
 
 
+@pytest.mark.slow  # a whole tuning, interrupted: more than a minute
 def test_interrupted_and_resumed_it_chooses_and_then_has_nothing_to_do(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:

@@ -6,6 +6,8 @@ import json
 import time
 from pathlib import Path
 
+import pytest
+
 from harness.data.catalogue import Dataset
 from harness.records.store import load_records
 from tests import plugins
@@ -89,6 +91,7 @@ def test_a_worker_that_hangs_is_ended_and_the_next_cell_is_run(
     assert json.loads(found["threshold"].model_dump_json())["latency"][0]["status"] == "ok"
 
 
+@pytest.mark.slow  # waits for longer than its limit: a minute and a half
 def test_a_slow_worker_that_does_batch_after_batch_is_left_alone(
     disc_data: Dataset, tmp_path: Path
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from pathlib import Path
 from typing import Any, cast
@@ -263,7 +262,7 @@ def test_a_loss_that_is_not_finite_is_diverged(tmp_path: Path) -> None:
 def stop_after(epoch: int) -> Any:
     def report(event: events.Event) -> None:
         if isinstance(event, events.EpochDone) and event.epoch == epoch:
-            os.kill(os.getpid(), signal.SIGINT)
+            signal.raise_signal(signal.SIGINT)
 
     return report
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 
 from playwright.sync_api import Page
@@ -58,7 +59,7 @@ def test_a_number_opens_its_record_and_its_command(open_page: Opener) -> None:
     text = panel.inner_text()
     assert "fetalbench run enet" in text
     assert "record.json" in (panel.locator("dd a").first.get_attribute("href") or "")
-    assert "64 queries, publish profile" in text, "remarks that a tooltip would hide"
+    assert re.search(r"\d+ queries, publish profile", text), "remarks that a tooltip would hide"
     panel.get_by_role("button", name="Close").click()
     assert not panel.is_visible()
 
