@@ -49,10 +49,16 @@ JAX = {
 LARGE = ("dfanet", "icnet", "shuffleseg_v2", "unet")
 
 
+def _names(backend: str) -> list[str]:
+    return [name for name, entry in registry.networks().items() if entry.implements(backend)]
+
+
 def _networks(backend: str) -> list[Any]:
-    names = [name for name, entry in registry.networks().items() if entry.implements(backend)]
     large = () if backend == "torch" else LARGE
-    return [pytest.param(name, marks=pytest.mark.slow) if name in large else name for name in names]
+    return [
+        pytest.param(name, marks=pytest.mark.slow) if name in large else name
+        for name in _names(backend)
+    ]
 
 
 def _torch_operators(name: str, loss: str) -> set[str]:
@@ -119,7 +125,7 @@ def test_tensorflow_trains_by_deterministic_kernels_alone(name: str) -> None:
 
 def test_depthwise_filters_are_those_that_cudnn_is_deterministic_for() -> None:
     """Without cuDNN, TensorFlow has no deterministic gradient of a depthwise filter."""
-    for name in _networks("keras"):
+    for name in _names("keras"):
         for operation in load("keras").network(name).operations():
             if operation.kind == "conv" and operation.groups == operation.input_size[2] > 1:
                 rows, columns = operation.kernel

@@ -267,6 +267,7 @@ def stop_after(epoch: int) -> Any:
     return report
 
 
+@pytest.mark.alone  # interrupts its own process
 def test_interrupted_and_resumed_equals_uninterrupted(tmp_path: Path) -> None:
     settings = TrainingSettings(epochs=5, batch_size=3, decay_steps=4)
     whole = train(fake(), data(), settings, seed=1, checkpoints=checkpoints(tmp_path / "whole"))
@@ -327,6 +328,7 @@ def started_again(folder: Path, **identity: str) -> str:
     return restart.reason
 
 
+@pytest.mark.alone  # interrupts its own process
 @pytest.mark.parametrize(
     ("identity", "words"),
     [
