@@ -60,6 +60,7 @@ def test_the_node_has_the_gpu_and_not_this_machine() -> None:
         launching.choose_device("cpu", 1, plain)
 
 
+@pytest.mark.slow  # a run for each line
 def test_printed_commands_do_the_run(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:

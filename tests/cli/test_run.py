@@ -200,6 +200,7 @@ def test_a_run_interrupted_before_the_rooms_starts_its_training_again_and_says_s
     assert record.training.resumed_from_epoch == 0
 
 
+@pytest.mark.slow  # waits for a limit: half a minute
 def test_a_cell_that_takes_too_long_is_a_timeout_and_the_rest_goes_on(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
@@ -379,6 +380,7 @@ def test_fewer_threads_than_cores_file_the_record_where_the_run_looks(
     assert "0 cells to do, 1 done" in fetalbench(*words).stderr
 
 
+@pytest.mark.slow  # runs a cell three times
 def test_a_damaged_record_is_mended_by_running_again(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
@@ -429,6 +431,7 @@ def test_stream_keeps_every_response(
         pytest.param("fast_scnn", "flax", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow  # trains in three frameworks: most of a minute
 def test_every_framework_trains_with_recalibrated_statistics(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path, network: str, backend: str
 ) -> None:

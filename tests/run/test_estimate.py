@@ -114,6 +114,7 @@ def test_another_framework_is_the_last_resort_and_its_spread_the_widest() -> Non
     assert nothing.of(CellKey(network="enet", backend="flax", seed=0, **names)) is None
 
 
+@pytest.mark.slow  # a probe trains and measures
 def test_plan_probes_what_no_record_tells_of(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:
@@ -148,6 +149,7 @@ def test_a_phantom_is_planned_before_it_is_computed(fetalbench: Fetalbench) -> N
     assert "did you mean 'paper'?" in again.stderr
 
 
+@pytest.mark.slow  # runs the cells first
 def test_nothing_to_do_is_said_and_not_probed(
     fetalbench: Fetalbench, disc_data: Dataset, tmp_path: Path
 ) -> None:

@@ -75,6 +75,7 @@ def run(disc_data: Dataset, folder: Path, *, good: int, seconds: float) -> tuple
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow  # waits for a limit: most of a minute
 def test_a_worker_that_hangs_is_ended_and_the_next_cell_is_run(
     disc_data: Dataset, tmp_path: Path
 ) -> None:
