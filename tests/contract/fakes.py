@@ -24,7 +24,8 @@ from backends.contract import (
 )
 from backends.plans import Plan
 
-FAST_S, SLOW_S = 0.005, 0.050
+# Long beside the 0.1 ms by which a virtual machine stamps late.
+FAST_S, SLOW_S = 0.015, 0.150
 SLOW_EVERY = 20  # 5 % of the calls
 PLAN = Plan(key="fake", title="fake")
 
@@ -77,7 +78,7 @@ class FakeInference(Inference):
 
 
 class Sleeping(FakeInference):
-    """5 ms a query, every twentieth 50 ms; `slept_ns` is how long they really were."""
+    """15 ms a query, every twentieth 150 ms; `slept_ns` is how long they really were."""
 
     def __init__(self, images: Array, quantity: str) -> None:
         super().__init__(images, quantity)
