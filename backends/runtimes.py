@@ -1,7 +1,7 @@
 """Deployment runtimes: an ONNX file in, no training framework.
 
 Images are (n, 1, height, width) float32, logits (n, classes, height, width) float32, both NumPy
-arrays of the host. For TensorRT see `backends.tensorrt`.
+arrays of the host. For TensorRT see `backends.tensorrt_engine`.
 """
 
 from __future__ import annotations
